@@ -1,0 +1,134 @@
+import type { EventHub } from '../events.ts'
+import { messageOf } from '../errors.ts'
+import type { Logger } from '../ports.ts'
+import type { Statistics } from '../statistics.ts'
+import type { StorageNode } from '../storage/storage-node.ts'
+
+/** Milliseconds between two probes of a node that is up (MSM: `msm.nodeAvailabilityCacheTTL`). */
+const PROBE_INTERVAL = 1000
+/** Milliseconds between two probes of a node that is down: doubling from the first to the second, with jitter. */
+const FIRST_RETRY = 50
+const LAST_RETRY = 1000
+
+/** Called when a node is reachable again, or turned out to have been restarted in between. */
+export type RecoveryListener = (node: StorageNode, restarted: boolean) => void
+export type OutageListener = (node: StorageNode) => void
+
+interface Watch {
+  readonly node: StorageNode
+  identity: string | undefined
+  retryDelay: number
+  timer: NodeJS.Timeout | undefined
+  probing: boolean
+  lastTrouble: number
+}
+
+/**
+ * Knows which node is up, without any request having to find out: probes each node once a second, a node that is down
+ * more often, and tells when one went down, came back, or came back empty. Down and up are logged once each.
+ */
+export class NodeMonitor {
+  readonly #watches = new Map<StorageNode, Watch>()
+  readonly #logger: Logger
+  readonly #events: EventHub
+  readonly #statistics: Statistics
+  #running = false
+  onOutage: OutageListener = () => {}
+  onRecovery: RecoveryListener = () => {}
+
+  constructor(logger: Logger, events: EventHub, statistics: Statistics) {
+    this.#logger = logger
+    this.#events = events
+    this.#statistics = statistics
+  }
+
+  watch(node: StorageNode): void {
+    this.#watches.set(node, {
+      node,
+      identity: undefined,
+      retryDelay: FIRST_RETRY,
+      timer: undefined,
+      probing: false,
+      lastTrouble: 0,
+    })
+  }
+
+  /** Probes every node once, so that the first request knows what is up, and goes on probing in the background. */
+  async start(): Promise<void> {
+    this.#running = true
+    await Promise.all([...this.#watches.values()].map((watch) => this.#probe(watch)))
+  }
+
+  stop(): void {
+    this.#running = false
+    for (const watch of this.#watches.values()) clearTimeout(watch.timer)
+  }
+
+  /** Called by the guard, once for each time a node goes down. */
+  down(node: StorageNode, error: unknown): void {
+    const watch = this.#watches.get(node)
+    if (!watch || !this.#running) return
+    this.#logger.warn(`Node ${node.address.label} is down: ${messageOf(error)}`)
+    this.#statistics.increment('nodesDown')
+    this.#events.emit('nodeDown', { node: node.address.label, error })
+    watch.lastTrouble = Date.now()
+    watch.retryDelay = FIRST_RETRY
+    this.#schedule(watch)
+    this.onOutage(node)
+  }
+
+  /** True if the node is down, or was down or restarted less than `withinMs` ago: what it held may be elsewhere. */
+  hadTrouble(node: StorageNode, withinMs: number): boolean {
+    if (!node.isAvailable) return true
+    const at = this.#watches.get(node)?.lastTrouble ?? 0
+    return at > 0 && Date.now() - at < withinMs
+  }
+
+  #schedule(watch: Watch): void {
+    clearTimeout(watch.timer)
+    if (!this.#running) return
+    let delay = PROBE_INTERVAL
+    if (!watch.node.isAvailable) {
+      delay = watch.retryDelay * (0.5 + Math.random() / 2)
+      watch.retryDelay = Math.min(LAST_RETRY, watch.retryDelay * 2)
+    }
+    watch.timer = setTimeout(() => void this.#probe(watch), delay)
+    watch.timer.unref()
+  }
+
+  async #probe(watch: Watch): Promise<void> {
+    if (watch.probing) return
+    watch.probing = true
+    const { node } = watch
+    try {
+      const identity = await node.probe()
+      this.#answered(watch, identity)
+    } catch (error) {
+      // The guard has marked the node down, unless it refused the probe (wrong credentials, for example).
+      node.markDown(error)
+    } finally {
+      watch.probing = false
+      this.#schedule(watch)
+    }
+  }
+
+  #answered(watch: Watch, identity: string): void {
+    const { node } = watch
+    const restarted = watch.identity !== undefined && watch.identity !== identity
+    const wasDown = !node.isAvailable
+    watch.identity = identity
+    if (!this.#running || (!wasDown && !restarted)) return
+    const downForMs = wasDown ? Date.now() - node.since : 0
+    watch.lastTrouble = Date.now()
+    watch.retryDelay = FIRST_RETRY
+    node.markUp()
+    if (wasDown) {
+      this.#statistics.increment('nodesUp')
+      this.#events.emit('nodeUp', { node: node.address.label, downForMs, restarted })
+      this.#logger.info(`Node ${node.address.label} is up again after ${downForMs} ms${restarted ? ', restarted' : ''}.`)
+    } else {
+      this.#logger.warn(`Node ${node.address.label} was restarted.`)
+    }
+    this.onRecovery(node, restarted)
+  }
+}
