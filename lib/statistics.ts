@@ -112,8 +112,10 @@ export class Statistics {
 
   probe(name: ProbeName): ProbeSnapshot {
     const at = PROBE_INDEX[name] * FIELDS
-    const [count, sum, min, max] = this.#probes.subarray(at, at + FIELDS) as unknown as [number, number, number, number]
-    return Object.freeze({ count, min, avg: count === 0 ? 0 : sum / count, max })
+    const probes = this.#probes
+    const count = probes[at + COUNT]!
+    const avg = count === 0 ? 0 : probes[at + SUM]! / count
+    return Object.freeze({ count, min: probes[at + MIN]!, avg, max: probes[at + MAX]! })
   }
 
   /** Everything that was counted, as a frozen copy. */

@@ -40,7 +40,7 @@ const MIN_HEADER_LENGTH = [0, FIXED_LENGTH + 6, FIXED_LENGTH + 10]
 const MAX_HEADER_LENGTH = 32_767
 const ZERO = 0x30
 const ONE = 0x31
-const NO_BYTES = Buffer.alloc(0)
+const NO_BYTES: Buffer = Buffer.alloc(0)
 
 /**
  * The bytes of a session record, as MSM's TranscoderService writes them: version 2, or the layout of version 1 for a
@@ -134,7 +134,8 @@ function checkFields(record: SessionRecord): void {
   if (version === 1 && savedRequest.length + savedPrincipal.length > 0) {
     throw invalid('version 1 has no place for a saved request or a saved principal')
   }
-  if (!isInt32(record.maxInactiveInterval)) throw invalid(`maxInactiveInterval ${record.maxInactiveInterval} is no int32`)
+  if (!isInt32(record.maxInactiveInterval))
+    throw invalid(`maxInactiveInterval ${record.maxInactiveInterval} is no int32`)
   if ((record.authType << 16) >> 16 !== record.authType) throw invalid(`authType ${record.authType} is no int16`)
   checkTimes(record)
 }

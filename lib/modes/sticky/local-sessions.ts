@@ -1,0 +1,72 @@
+import type { StickySession } from './sticky-session.ts'
+
+/** Entries looked at before other work gets its turn: well under a millisecond. */
+const SLICE = 500
+/** How many destroyed sessions are remembered, and for how long in milliseconds. */
+const MAX_TOMBSTONES = 100_000
+const TOMBSTONE_LIFETIME = 3_600_000
+
+/**
+ * The sessions this process holds, by the part of the id that never changes, so that a request that still has the id
+ * of before a relocation or takeover finds its session.
+ */
+export class LocalSessions {
+  readonly #sessions = new Map<string, StickySession>()
+  readonly #destroyed = new Map<string, number>()
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  get(base: string): StickySession | undefined {
+    return this.#sessions.get(base)
+  }
+
+  add(session: StickySession): void {
+    this.#sessions.set(session.base, session)
+  }
+
+  /** Removes the session; if it was destroyed, a write that arrives late in the store won't bring it back here. */
+  remove(session: StickySession, destroyed: boolean): void {
+    if (this.#sessions.get(session.base) === session) this.#sessions.delete(session.base)
+    if (!destroyed) return
+    this.#destroyed.set(session.base, Date.now() + TOMBSTONE_LIFETIME)
+    if (this.#destroyed.size > MAX_TOMBSTONES) {
+      for (const oldest of this.#destroyed.keys()) {
+        this.#destroyed.delete(oldest)
+        break
+      }
+    }
+  }
+
+  wasDestroyed(base: string): boolean {
+    const until = this.#destroyed.get(base)
+    if (until === undefined) return false
+    if (until > Date.now()) return true
+    this.#destroyed.delete(base)
+    return false
+  }
+
+  values(): Iterable<StickySession> {
+    return this.#sessions.values()
+  }
+
+  /**
+   * Calls `visit` for every session, in slices with other work in between. At most `concurrency` of the promises it
+   * returns are pending at a time. Sessions added meanwhile may be visited or not.
+   */
+  async visit(concurrency: number, visit: (session: StickySession) => Promise<unknown> | undefined): Promise<void> {
+    const pending = new Set<Promise<unknown>>()
+    let seen = 0
+    for (const session of this.#sessions.values()) {
+      const work = visit(session)
+      if (work) {
+        const tracked: Promise<unknown> = work.catch(() => {}).then(() => pending.delete(tracked))
+        pending.add(tracked)
+        if (pending.size >= concurrency) await Promise.race(pending)
+      }
+      if (++seen % SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await Promise.all(pending)
+  }
+}

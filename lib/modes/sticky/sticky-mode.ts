@@ -1,0 +1,207 @@
+import { SessionManagerError } from '../../errors.ts'
+import type { DestroyReason } from '../../events.ts'
+import { hashSessionId } from '../../ids/id-hash.ts'
+import type { SessionIdParts } from '../../ids/session-id-format.ts'
+import type { MaybePromise } from '../../maybe-promise.ts'
+import type { Session } from '../../session/session.ts'
+import type { SessionContext } from '../../session-context.ts'
+import type { SessionMode } from '../session-mode.ts'
+import { LocalSessions } from './local-sessions.ts'
+import { SessionBackup } from './session-backup.ts'
+import { StickyBackground } from './sticky-background.ts'
+import { StickySession } from './sticky-session.ts'
+import { Takeover } from './takeover.ts'
+
+/** Sticky mode: this process is the primary of its sessions, and the store has a backup of each. */
+export class StickyMode implements SessionMode {
+  readonly #context: SessionContext
+  readonly #sessions = new LocalSessions()
+  readonly #backup: SessionBackup
+  readonly #takeover: Takeover
+  readonly #background: StickyBackground
+
+  constructor(context: SessionContext) {
+    this.#context = context
+    this.#backup = new SessionBackup(context)
+    this.#takeover = new Takeover(context)
+    this.#background = new StickyBackground(context, this.#sessions, this.#backup, (session) => this.#expire(session))
+  }
+
+  get activeSessions(): number {
+    return this.#sessions.size
+  }
+
+  start(): void {
+    this.#background.start()
+    if (!this.#context.options.enabled) return
+    const { monitor } = this.#context.nodes
+    monitor.onOutage = (node) => void this.#background.leave(node)
+    monitor.onRecovery = (node) => void this.#background.refill(node)
+  }
+
+  async stop(limit: number): Promise<void> {
+    this.#background.stop()
+    await within(this.#backup.idle(), limit)
+  }
+
+  acquire(id: SessionIdParts): MaybePromise<StickySession | undefined> {
+    const { options, nodes } = this.#context
+    const session = this.#sessions.get(id.base)
+    if (session) {
+      if (session.isExpired(Date.now())) {
+        this.#expire(session)
+        return undefined
+      }
+      if (options.enabled && this.#wasElsewhere(session, id)) return this.#bringBack(session, id)
+      return this.#enter(session)
+    }
+    const isComplete = nodes.config.encodesNodeId
+      ? id.nodeId !== undefined && nodes.config.has(id.nodeId)
+      : id.nodeId === undefined
+    if (!options.enabled || !isComplete || this.#sessions.wasDestroyed(id.base)) return undefined
+    return this.#takeover.load(id, (loaded) => this.#adopt(loaded)).then((loaded) => loaded && this.#enter(loaded))
+  }
+
+  peek(id: SessionIdParts): StickySession | undefined {
+    const session = this.#sessions.get(id.base)
+    return session && !session.isExpired(Date.now()) ? session : undefined
+  }
+
+  create(): StickySession {
+    const { options, ids, selector, statistics } = this.#context
+    const limit = options.maxActiveSessions
+    if (limit >= 0 && this.#sessions.size >= limit) {
+      statistics.increment('rejectedSessions')
+      throw new SessionManagerError(
+        'ERR_MSM_TOO_MANY_SESSIONS',
+        `This process has ${limit} sessions already, which is all that maxActiveSessions allows.`,
+        { status: 503 },
+      )
+    }
+    const id = ids.generate(options.enabled ? selector.forNewSession() : undefined)
+    return new StickySession(id.slice(0, ids.baseLength), id, options.maxInactiveInterval, Date.now())
+  }
+
+  commit(session: Session, mayHaveChanged: boolean): MaybePromise<void> {
+    const own = session as StickySession
+    const { options, attributes, statistics } = this.#context
+    if (this.#sessions.get(own.base) !== own) this.#register(own)
+    if (!options.enabled) return undefined
+    const idChanged = own.storedId !== own.id
+    if (!idChanged && !mayHaveChanged) {
+      statistics.increment('numNoAttributesAccess')
+      return undefined
+    }
+    const bytes = attributes.encode(own.attributes)
+    if (!idChanged && own.storedBytes?.equals(bytes)) {
+      statistics.increment('numNoSessionModification')
+      return undefined
+    }
+    own.unsavedBytes = bytes
+    const start = performance.now()
+    const stored = this.#backup.store(own)
+    // An id that a client is told must be found by whoever serves it next, should this process die now.
+    if (!idChanged && options.sessionBackupAsync) return undefined
+    return within(stored, options.sessionBackupTimeout).then(() =>
+      statistics.record('effectiveBackup', performance.now() - start),
+    )
+  }
+
+  async save(session: Session): Promise<void> {
+    const own = session as StickySession
+    if (this.#sessions.get(own.base) !== own) this.#register(own)
+    if (!this.#context.options.enabled) return
+    own.unsavedBytes = undefined
+    if (!(await this.#backup.store(own))) {
+      throw new SessionManagerError(
+        'ERR_MSM_STORAGE_UNAVAILABLE',
+        'The session is kept in this process, but no node took its backup.',
+        { status: 503 },
+      )
+    }
+  }
+
+  async reload(session: Session): Promise<void> {
+    // The process is the primary: what it holds is the session. Only a session that ended can't be reloaded.
+    if (!session.isValid) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
+  }
+
+  async remove(session: Session, reason: DestroyReason): Promise<void> {
+    const own = session as StickySession
+    if (!own.isValid) return
+    own.isValid = false
+    this.#sessions.remove(own, true)
+    this.#context.events.emit('destroyed', { session: hashSessionId(own.id), reason })
+    if (this.#context.options.enabled) await this.#backup.remove(own)
+  }
+
+  #register(session: StickySession): void {
+    this.#sessions.add(session)
+    this.#context.statistics.increment('sessionsCreated')
+    this.#context.events.emit('created', { session: hashSessionId(session.id) })
+  }
+
+  #enter(session: StickySession): StickySession {
+    session.access(Date.now())
+    this.#backup.relocate(session)
+    return session
+  }
+
+  /** Makes a session of another process, or of this one before a restart, one of ours. */
+  #adopt(session: StickySession): void {
+    const { options, selector, statistics, events } = this.#context
+    this.#sessions.add(session)
+    // What the other clock says is no measure of idleness here; that the store still has it is.
+    session.thisAccessedTime = Date.now()
+    session.lastBackupTime = 0
+    session.storedUntil = 1
+    if (options.jvmRoute === undefined) return
+    const id = selector.changeSessionIdForTakeover(session.id, options.jvmRoute)
+    if (id === session.id) return
+    session.changeId(id)
+    statistics.increment('numTomcatFailover')
+    events.emit('idChanged', { session: hashSessionId(id), reason: 'takeover' })
+  }
+
+  #wasElsewhere(session: StickySession, id: SessionIdParts): boolean {
+    const { jvmRoute } = this.#context.options
+    return jvmRoute !== undefined && id.jvmRoute !== jvmRoute && id.id !== session.id
+  }
+
+  /**
+   * The client comes with an id that another process gave it. Either that process had the session meanwhile, then its
+   * copy is the newest (GH153), or this is a request that was under way when this process took the session over: then
+   * the copy is gone, or still the one that was taken over.
+   */
+  async #bringBack(session: StickySession, id: SessionIdParts): Promise<StickySession | undefined> {
+    const copy = await this.#takeover.find(id)
+    const current = this.#sessions.get(id.base)
+    if (current !== session) return current && this.#enter(current)
+    const known = session.takenOver
+    if (!copy || (known?.id === id.id && copy.takenOver?.record.equals(known.record))) return this.#enter(session)
+    this.#sessions.remove(session, false)
+    session.isValid = false
+    this.#adopt(copy)
+    return this.#enter(copy)
+  }
+
+  #expire(session: StickySession): void {
+    this.#sessions.remove(session, false)
+    session.isValid = false
+    this.#context.statistics.increment('sessionsExpired')
+    this.#context.events.emit('destroyed', { session: hashSessionId(session.id), reason: 'expired' })
+  }
+}
+
+/** Waits for `promise`, but not longer than `limit` milliseconds; it goes on in the background. */
+async function within(promise: Promise<unknown>, limit: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limit)
+  })
+  try {
+    await Promise.race([promise, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,73 @@
+import { messageOf } from '../errors.ts'
+import type { Logger, SessionAttributes, SessionTranscoder } from '../ports.ts'
+import type { Statistics } from '../statistics.ts'
+
+/**
+ * Session attributes to stored bytes and back: applies `sessionAttributeFilter`, measures, and when one attribute
+ * can't be encoded names it and stores the others (MSM's Kryo transcoder gave up on all of them, GH224).
+ */
+export class AttributeCodec {
+  readonly #transcoder: SessionTranscoder
+  readonly #filter: RegExp | undefined
+  readonly #statistics: Statistics
+  readonly #logger: Logger
+
+  constructor(
+    transcoder: SessionTranscoder,
+    filter: RegExp | undefined,
+    statistics: Statistics,
+    logger: Logger,
+  ) {
+    this.#transcoder = transcoder
+    this.#filter = filter
+    this.#statistics = statistics
+    this.#logger = logger
+  }
+
+  /** False for an attribute that `sessionAttributeFilter` keeps out of the store. */
+  isStored(name: string): boolean {
+    return this.#filter === undefined || this.#filter.test(name)
+  }
+
+  encode(attributes: SessionAttributes): Buffer {
+    const start = performance.now()
+    const stored = this.#filter ? this.#filtered(attributes) : attributes
+    let bytes: Buffer
+    try {
+      bytes = this.#transcoder.encode(stored)
+    } catch {
+      bytes = this.#transcoder.encode(this.#encodable(stored))
+    }
+    this.#statistics.record('attributesSerialization', performance.now() - start)
+    return bytes
+  }
+
+  /** @throws SessionManagerError with ERR_MSM_DECODE, or whatever the transcoder throws. */
+  decode(bytes: Buffer): SessionAttributes {
+    const start = performance.now()
+    const attributes = this.#transcoder.decode(bytes)
+    this.#statistics.record('sessionDeserialization', performance.now() - start)
+    return attributes
+  }
+
+  #filtered(attributes: SessionAttributes): SessionAttributes {
+    const stored: SessionAttributes = {}
+    for (const name of Object.keys(attributes)) {
+      if (this.isStored(name)) stored[name] = attributes[name]
+    }
+    return stored
+  }
+
+  #encodable(attributes: SessionAttributes): SessionAttributes {
+    const encodable: SessionAttributes = {}
+    for (const name of Object.keys(attributes)) {
+      try {
+        this.#transcoder.encode({ [name]: attributes[name] })
+        encodable[name] = attributes[name]
+      } catch (error) {
+        this.#logger.error(`Attribute "${name}" of a session can't be stored and is left out: ${messageOf(error)}`)
+      }
+    }
+    return encodable
+  }
+}

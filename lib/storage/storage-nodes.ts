@@ -1,0 +1,94 @@
+import type { EventHub } from '../events.ts'
+import { extractNodeId } from '../ids/session-id-format.ts'
+import { NodeMonitor } from '../nodes/node-monitor.ts'
+import type { NodesConfig } from '../nodes/memcached-nodes.ts'
+import type { StorageClientFactory, StorageClientOptions } from '../ports.ts'
+import type { Statistics } from '../statistics.ts'
+import { StorageNode, type StorageNodeOptions } from './storage-node.ts'
+
+/** Bytes. memcached's default limit is 1 MiB for key, value and about 50 bytes of its own. */
+const MAX_ITEM_SIZE = 1_048_576 - 400
+/** Key in the map of the single node that has no id. */
+const UNNAMED = ''
+
+/** The state of one node, as `manager.nodes` shows it. */
+export interface NodeState {
+  readonly id: string | undefined
+  /** `n1:10.0.0.1:11211`; holds no password. */
+  readonly label: string
+  readonly isFailoverNode: boolean
+  readonly state: 'up' | 'down'
+  /** Since when it is in this state. */
+  readonly since: Date
+  readonly operations: number
+  readonly failures: number
+}
+
+/** All configured nodes, each behind its guard, and the monitor that knows which of them is up. */
+export class StorageNodes {
+  readonly config: NodesConfig
+  readonly monitor: NodeMonitor
+  readonly #nodes = new Map<string, StorageNode>()
+
+  constructor(
+    config: NodesConfig,
+    createClient: StorageClientFactory,
+    clientOptions: StorageClientOptions,
+    events: EventHub,
+    statistics: Statistics,
+  ) {
+    this.config = config
+    this.monitor = new NodeMonitor(clientOptions.logger, events, statistics)
+    const guardOptions: StorageNodeOptions = {
+      operationTimeout: clientOptions.operationTimeout,
+      maxItemSize: MAX_ITEM_SIZE,
+    }
+    const observer = {
+      operation: (_node: StorageNode, failed: boolean, timedOut: boolean) => {
+        statistics.increment('storageOperations')
+        if (failed) statistics.increment('storageFailures')
+        if (timedOut) statistics.increment('storageTimeouts')
+      },
+      down: (node: StorageNode, error: unknown) => this.monitor.down(node, error),
+    }
+    for (const address of config.addresses) {
+      const node = new StorageNode(address, createClient(address, clientOptions), guardOptions, observer)
+      this.#nodes.set(address.nodeId ?? UNNAMED, node)
+      this.monitor.watch(node)
+    }
+  }
+
+  /** The node that holds the session of this id, undefined if the id names none, or one that is not configured. */
+  ofSession(id: string): StorageNode | undefined {
+    return this.#nodes.get(this.config.encodesNodeId ? (extractNodeId(id) ?? ' ') : UNNAMED)
+  }
+
+  get(nodeId: string): StorageNode | undefined {
+    return this.#nodes.get(nodeId)
+  }
+
+  isAvailable(nodeId: string): boolean {
+    return this.#nodes.get(nodeId)?.isAvailable === true
+  }
+
+  all(): Iterable<StorageNode> {
+    return this.#nodes.values()
+  }
+
+  states(): NodeState[] {
+    return [...this.#nodes.values()].map((node) => ({
+      id: node.id,
+      label: node.address.label,
+      isFailoverNode: node.id !== undefined && this.config.isFailoverNode(node.id),
+      state: node.isAvailable ? 'up' : 'down',
+      since: new Date(node.since),
+      operations: node.operations,
+      failures: node.failures,
+    }))
+  }
+
+  async close(): Promise<void> {
+    this.monitor.stop()
+    await Promise.allSettled([...this.#nodes.values()].map((node) => node.close()))
+  }
+}
