@@ -1,0 +1,202 @@
+import { hashSessionId } from './ids/id-hash.ts'
+import { SessionManagerError } from './errors.ts'
+import { EventHub, type SessionManagerEventName, type SessionManagerListener } from './events.ts'
+import { matchesUriPattern } from './http/uri-pattern.ts'
+import { SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
+import { StorageKeyFormat } from './ids/storage-key-format.ts'
+import { isPromise, type MaybePromise } from './maybe-promise.ts'
+import type { SessionMode } from './modes/session-mode.ts'
+import { StickyMode } from './modes/sticky/sticky-mode.ts'
+import { NodeSelector } from './nodes/node-selector.ts'
+import type { ResolvedOptions } from './options.ts'
+import type { CookieCodec, SessionTranscoder, StorageClientFactory } from './ports.ts'
+import { AttributeCodec } from './session/attribute-codec.ts'
+import type { Session } from './session/session.ts'
+import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
+import type { SessionContext } from './session-context.ts'
+import { Statistics, type StatisticsSnapshot } from './statistics.ts'
+import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
+
+/** More cookies of the session's name than this are no browser's doing. */
+const MAX_CANDIDATES = 4
+/** Milliseconds `stop()` gives to backups under way. */
+const STOP_LIMIT = 10_000
+
+/** The adapters a manager works with; `lib/index.ts` wires the defaults. */
+export interface SessionManagerAdapters {
+  readonly createClient: StorageClientFactory
+  readonly transcoder: SessionTranscoder
+  readonly cookies: CookieCodec
+}
+
+/** Manages the sessions of one process. Made by `createSessionManager`. */
+export class SessionManager {
+  readonly #context: SessionContext
+  readonly #mode: SessionMode
+  readonly #statistics: Statistics
+  readonly #transcoderName: string
+  #started: Promise<void> | undefined
+  #state: 'new' | 'starting' | 'started' | 'stopped' = 'new'
+
+  constructor(options: ResolvedOptions, adapters: SessionManagerAdapters) {
+    const { logger } = options
+    const events = new EventHub(logger)
+    const statistics = new Statistics(options.enableStatistics)
+    const { operationTimeout, username, password } = options
+    const credentials = username === undefined || password === undefined ? {} : { username, password }
+    const nodes = new StorageNodes(
+      options.nodes,
+      adapters.createClient,
+      { operationTimeout, ...credentials, logger },
+      events,
+      statistics,
+    )
+    this.#statistics = statistics
+    this.#transcoderName = adapters.transcoder.name
+    this.#context = {
+      options,
+      logger,
+      events,
+      statistics,
+      ids: new SessionIdFormat(options),
+      keys: new StorageKeyFormat(options.keyPrefix),
+      nodes,
+      selector: new NodeSelector(options.nodes, (id) => nodes.isAvailable(id)),
+      attributes: new AttributeCodec(adapters.transcoder, options.attributeFilter, statistics, logger),
+      cookies: adapters.cookies,
+    }
+    if (!options.sticky) {
+      throw new TypeError('sticky: false is not valid. It must be true: this version has sticky mode only.')
+    }
+    this.#mode = new StickyMode(this.#context)
+    for (const warning of options.warnings) logger.warn(warning)
+  }
+
+  /** The options in force. Holds passwords: don't log it. */
+  get options(): ResolvedOptions {
+    return this.#context.options
+  }
+
+  /** What was counted and measured so far, under MSM's names, as a frozen copy. */
+  get statistics(): StatisticsSnapshot & { readonly activeSessions: number } {
+    return Object.freeze({ ...this.#statistics.snapshot(), activeSessions: this.#mode.activeSessions })
+  }
+
+  /** Each node's state, and since when. */
+  get nodes(): NodeState[] {
+    return this.#context.nodes.states()
+  }
+
+  on<E extends SessionManagerEventName>(event: E, listener: SessionManagerListener<E>): this {
+    this.#context.events.on(event, listener)
+    return this
+  }
+
+  off<E extends SessionManagerEventName>(event: E, listener: SessionManagerListener<E>): this {
+    this.#context.events.off(event, listener)
+    return this
+  }
+
+  /**
+   * Finds out which nodes are up and starts the background work. Called by the first request if nobody did before. A
+   * node that is down is no error.
+   * @throws SessionManagerError ERR_MSM_STATE after `stop()`
+   */
+  start(): Promise<void> {
+    if (this.#state === 'stopped') {
+      return Promise.reject(new SessionManagerError('ERR_MSM_STATE', 'This session manager was stopped; make a new one.'))
+    }
+    this.#started ??= this.#start()
+    return this.#started
+  }
+
+  /** Stores what is still to be stored, for at most 10 s, and closes everything. Nothing keeps the process alive then. */
+  async stop(): Promise<void> {
+    if (this.#state === 'stopped') return
+    this.#state = 'stopped'
+    await this.#started
+    this.#context.logger.info('Stopping services.')
+    await this.#mode.stop(STOP_LIMIT)
+    await this.#context.nodes.close()
+  }
+
+  /**
+   * Begins a request: finds its session. Synchronous if the session is in this process, so that a request that needs no
+   * store does not wait for a tick.
+   */
+  begin<R extends SessionRequest>(request: R, binding: WebBinding<R>): MaybePromise<SessionExchange<R>> {
+    if (this.#state !== 'started') return this.start().then(() => this.begin(request, binding))
+    const { options } = this.#context
+    const { ignorePattern } = options
+    const isIgnored =
+      ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
+    const id = this.#presentedId(request.headers.cookie)
+    if (id === undefined || isIgnored) {
+      const session = id && this.#mode.peek(id)
+      return new SessionExchange(request, binding, this.#context, this.#mode, id, isIgnored, session)
+    }
+    const found = this.#mode.acquire(id)
+    if (isPromise(found)) return found.then((session) => this.#exchange(request, binding, id, session))
+    return this.#exchange(request, binding, id, found)
+  }
+
+  /** The hash under which logs and events speak of a session. */
+  hashOf(sessionId: string): string {
+    return hashSessionId(sessionId)
+  }
+
+  #exchange<R extends SessionRequest>(
+    request: R,
+    binding: WebBinding<R>,
+    id: SessionIdParts,
+    session: Session | undefined,
+  ): SessionExchange<R> {
+    return new SessionExchange(request, binding, this.#context, this.#mode, id, false, session)
+  }
+
+  /** The first cookie value that has exactly the form of an id; whatever else a client sends is no id. */
+  #presentedId(header: string | undefined): SessionIdParts | undefined {
+    const { options, cookies, ids } = this.#context
+    if (header === undefined || !header.includes(options.cookie.name)) return undefined
+    const values = cookies.read(header, options.cookie.name)
+    if (values.length > MAX_CANDIDATES) return undefined
+    for (const value of values) {
+      const id = ids.parse(value)
+      if (id) return id
+    }
+    return undefined
+  }
+
+  async #start(): Promise<void> {
+    this.#state = 'starting'
+    const { options, nodes } = this.#context
+    if (options.enabled) await nodes.monitor.start()
+    if (this.#state !== 'starting') return
+    this.#mode.start()
+    this.#state = 'started'
+    this.#logStart()
+  }
+
+  /** The block MSM's operators look for in the log. */
+  #logStart(): void {
+    const { options, logger } = this.#context
+    const { nodes } = options
+    const labels = nodes.addresses.map((address) => address.label).join(', ')
+    const expiration = `expiration: ${options.lockExpiration}s`
+    logger.info(
+      [
+        '--------',
+        `- SessionManager finished initialization (${labels}):`,
+        `- sticky: ${options.sticky}`,
+        `- enabled: ${options.enabled}`,
+        `- operation timeout: ${options.operationTimeout}`,
+        `- node ids: [${nodes.primaryNodeIds.join(', ')}]`,
+        `- failover node ids: [${nodes.failoverNodeIds.join(', ')}]`,
+        `- storage key prefix: ${options.keyPrefix === '' ? 'none' : options.keyPrefix}`,
+        `- locking mode: ${options.lockingMode.text} (${expiration})`,
+        `- transcoder: ${this.#transcoderName}`,
+        '--------',
+      ].join('\n'),
+    )
+  }
+}
