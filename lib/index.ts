@@ -23,14 +23,14 @@ export type {
   StoredItem,
   SwapResult,
 } from './ports.ts'
-export { facadeOf, facadeTarget } from './session/session-facade.ts'
 export { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
+export { facadeOf, facadeTarget } from './session/session-facade.ts'
 export { SessionManager } from './session-manager.ts'
 export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 
 /** The attributes of a session. Augment it with those of your app to have them typed everywhere. */
-export interface SessionData {}
+export type SessionData = {}
 
 const storageByKind: StorageClientFactory = (address, options) => {
   if (address.kind === 'memcached') return memcachedStorage(address, options)

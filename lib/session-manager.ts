@@ -1,7 +1,7 @@
-import { hashSessionId } from './ids/id-hash.ts'
 import { SessionManagerError } from './errors.ts'
 import { EventHub, type SessionManagerEventName, type SessionManagerListener } from './events.ts'
 import { matchesUriPattern } from './http/uri-pattern.ts'
+import { hashSessionId } from './ids/id-hash.ts'
 import { SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
 import { StorageKeyFormat } from './ids/storage-key-format.ts'
 import { isPromise, type MaybePromise } from './maybe-promise.ts'
@@ -104,7 +104,9 @@ export class SessionManager {
    */
   start(): Promise<void> {
     if (this.#state === 'stopped') {
-      return Promise.reject(new SessionManagerError('ERR_MSM_STATE', 'This session manager was stopped; make a new one.'))
+      return Promise.reject(
+        new SessionManagerError('ERR_MSM_STATE', 'This session manager was stopped; make a new one.'),
+      )
     }
     this.#started ??= this.#start()
     return this.#started

@@ -37,11 +37,10 @@ function ofProperties(object: Record<string, unknown>, levelsLeft: number, seen:
   return result
 }
 
-function ofElements(elements: Iterable<unknown>, levelsLeft: number, seen: Set<object>): Storability {
+function ofElements(array: readonly unknown[], levelsLeft: number, seen: Set<object>): Storability {
   let result = TREE
-  for (const element of elements) {
-    if (typeof element === 'string' || typeof element === 'number') continue
-    const storability = ofValue(element, levelsLeft, seen)
+  for (let i = 0; i < array.length; i++) {
+    const storability = ofValue(array[i], levelsLeft, seen)
     if (storability === NEEDS_COPY) return NEEDS_COPY
     if (storability === GRAPH) result = GRAPH
   }
@@ -49,20 +48,21 @@ function ofElements(elements: Iterable<unknown>, levelsLeft: number, seen: Set<o
 }
 
 function ofValue(value: unknown, levelsLeft: number, seen: Set<object>): Storability {
-  if (typeof value === 'function' || typeof value === 'symbol') return NEEDS_COPY
-  if (typeof value !== 'object' || value === null) return TREE
+  if (typeof value !== 'object') return typeof value === 'function' || typeof value === 'symbol' ? NEEDS_COPY : TREE
+  if (value === null) return TREE
   if (seen.has(value)) return GRAPH
   seen.add(value)
   const prototype = Object.getPrototypeOf(value)
   if (prototype === Date.prototype || prototype === Buffer.prototype || prototype === Uint8Array.prototype) return TREE
   if (levelsLeft === 0) return NEEDS_COPY
-  if (prototype === Object.prototype || prototype === null) {
-    return ofProperties(value as Record<string, unknown>, levelsLeft - 1, seen)
-  }
-  if (prototype === Array.prototype || prototype === Set.prototype) {
-    return ofElements(value as Iterable<unknown>, levelsLeft - 1, seen)
-  }
+  if (isPlain(prototype)) return ofProperties(value as Record<string, unknown>, levelsLeft - 1, seen)
+  if (prototype === Array.prototype) return ofElements(value as unknown[], levelsLeft - 1, seen)
+  if (prototype === Set.prototype) return ofElements([...(value as Set<unknown>)], levelsLeft - 1, seen)
   return NEEDS_COPY
+}
+
+function isPlain(prototype: unknown): boolean {
+  return prototype === Object.prototype || prototype === null
 }
 
 /**
@@ -75,7 +75,8 @@ export class StorableCopy {
   readonly #maxDepth: number
   readonly #copies = new Map<object, unknown>()
   #attribute = ''
-  readonly #path: string[] = []
+  /** Keys, and the indexes of elements and entries, from the attribute down to the value at hand. */
+  readonly #path: (string | number)[] = []
 
   /** @throws SessionManagerError `ERR_MSM_ENCODE` that names the attribute and what in it can't be stored. */
   constructor(attributes: SessionAttributes, maxDepth: number) {
@@ -100,16 +101,17 @@ export class StorableCopy {
       this.#storability = GRAPH
       return this.#copies.get(value)
     }
-    const leaf = leafOf(value)
-    if (leaf !== undefined) return this.#remember(value, leaf)
+    const isBuiltIn = !isPlain(Object.getPrototypeOf(value))
+    const leaf = isBuiltIn ? leafOf(value) : undefined
+    if (leaf) return this.#remember(value, leaf)
     if (levelsLeft === 0) throw this.#problem(`nests deeper than ${this.#maxDepth} levels`)
-    if (types.isMap(value)) return this.#copyMap(value, levelsLeft - 1)
-    if (types.isSet(value)) return this.#copySet(value, levelsLeft - 1)
+    if (isBuiltIn && types.isMap(value)) return this.#copyMap(value, levelsLeft - 1)
+    if (isBuiltIn && types.isSet(value)) return this.#copySet(value, levelsLeft - 1)
     if (honoursToJson && typeof this.#property(value, 'toJSON') === 'function') {
       return this.#remember(value, this.#copy(this.#toJson(value), levelsLeft, false))
     }
     if (Array.isArray(value)) return this.#copyArray(value, levelsLeft - 1)
-    const unsupported = unsupportedKindOf(value)
+    const unsupported = isBuiltIn ? unsupportedKindOf(value) : undefined
     if (unsupported) throw this.#problem(`is ${unsupported}`)
     return this.#copyObject(value, levelsLeft - 1)
   }
@@ -119,7 +121,7 @@ export class StorableCopy {
     this.#remember(object, copy)
     for (const key of Object.keys(object)) {
       if (isForbiddenKey(key)) continue
-      this.#path.push(/^[\w$]+$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`)
+      this.#path.push(key)
       copy[key] = this.#copy(this.#property(object, key), levelsLeft)
       this.#path.pop()
     }
@@ -129,11 +131,7 @@ export class StorableCopy {
   #copyArray(array: readonly unknown[], levelsLeft: number): unknown[] {
     const copy: unknown[] = []
     this.#remember(array, copy)
-    for (let i = 0; i < array.length; i++) {
-      this.#path.push(`[${i}]`)
-      copy.push(this.#copy(array[i], levelsLeft))
-      this.#path.pop()
-    }
+    for (let i = 0; i < array.length; i++) copy.push(this.#copyElement(array[i], i, levelsLeft))
     return copy
   }
 
@@ -141,11 +139,7 @@ export class StorableCopy {
     const copy = new Set<unknown>()
     this.#remember(set, copy)
     let index = 0
-    for (const value of Set.prototype.values.call(set)) {
-      this.#path.push(`<value ${index++}>`)
-      copy.add(this.#copy(value, levelsLeft))
-      this.#path.pop()
-    }
+    for (const value of Set.prototype.values.call(set)) copy.add(this.#copyElement(value, index++, levelsLeft))
     return copy
   }
 
@@ -154,12 +148,16 @@ export class StorableCopy {
     this.#remember(map, copy)
     let index = 0
     for (const [key, value] of Map.prototype.entries.call(map)) {
-      this.#path.push(`<key ${index}>`)
-      const copiedKey = this.#copy(key, levelsLeft)
-      this.#path[this.#path.length - 1] = `<value ${index++}>`
-      copy.map.set(copiedKey, this.#copy(value, levelsLeft))
-      this.#path.pop()
+      const copiedKey = this.#copyElement(key, index, levelsLeft)
+      copy.map.set(copiedKey, this.#copyElement(value, index++, levelsLeft))
     }
+    return copy
+  }
+
+  #copyElement(value: unknown, index: number, levelsLeft: number): unknown {
+    this.#path.push(index)
+    const copy = this.#copy(value, levelsLeft)
+    this.#path.pop()
     return copy
   }
 
@@ -185,9 +183,15 @@ export class StorableCopy {
   }
 
   #problem(problem: string, cause?: unknown): Error {
-    const path = this.#path.join('').slice(0, MAX_PATH_LENGTH)
-    return unencodable(this.#attribute, `${path === '' ? 'it' : `${this.#attribute}${path}`} ${problem}`, cause)
+    const path = this.#path.map(pathSegment).join('')
+    const place = path === '' ? 'it' : `${this.#attribute}${path}`.slice(0, MAX_PATH_LENGTH)
+    return unencodable(this.#attribute, `${place} ${problem}`, cause)
   }
+}
+
+function pathSegment(segment: string | number): string {
+  if (typeof segment === 'number') return `[${segment}]`
+  return /^[\w$]+$/.test(segment) ? `.${segment}` : `[${JSON.stringify(segment)}]`
 }
 
 /** A Date or bytes as they are written: an instance of a subclass as its base class. */

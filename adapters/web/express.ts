@@ -117,7 +117,10 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
   function middleware(request: Request, response: ServerResponse, next: Next): void {
     // A second middleware on the way, a router's own perhaps: the first one has the session.
-    if (REQUEST in request) return next()
+    if (REQUEST in request) {
+      next()
+      return
+    }
     Object.defineProperty(request, REQUEST, { value: true })
     const began = manager.begin(request, binding)
     if (began instanceof Promise) {

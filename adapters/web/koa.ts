@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type {} from 'koa'
 import {
   createSessionManager,
   facadeTarget,
@@ -59,8 +60,8 @@ export interface SessionMiddleware {
 
 type Exchange = SessionExchange<Context>
 const EXCHANGE: unique symbol = Symbol('session exchange')
-type OwnContext = Context & { [EXCHANGE]?: Exchange | undefined; ended?: Promise<void> }
 const ENDING: unique symbol = Symbol('session being destroyed')
+type OwnContext = Context & { [EXCHANGE]?: Exchange | undefined; [ENDING]?: Promise<void> | undefined }
 
 const api = {
   get id(): string {
@@ -95,12 +96,12 @@ const binding = {
 /** `ctx.session`, put once on the context that all requests of an app inherit from. */
 const property: PropertyDescriptor = {
   configurable: true,
-  get(this: OwnContext & { [ENDING]?: Promise<void> }): unknown {
+  get(this: OwnContext): unknown {
     const exchange = this[EXCHANGE]
     if (!exchange) return undefined
     return this[ENDING] ? null : exchange.session
   },
-  set(this: OwnContext & { [ENDING]?: Promise<void> | undefined }, value: unknown): void {
+  set(this: OwnContext, value: unknown): void {
     const exchange = this[EXCHANGE]
     if (!exchange) return
     if (value === null || value === undefined) {
@@ -136,7 +137,7 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
     try {
       await next()
     } finally {
-      await (context as { [ENDING]?: Promise<void> })[ENDING]
+      await context[ENDING]
     }
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware

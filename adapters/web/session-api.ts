@@ -1,4 +1,4 @@
-import { facadeOf, SessionManagerError, type SessionExchange } from '../../lib/index.ts'
+import { facadeOf, type SessionExchange, SessionManagerError } from '../../lib/index.ts'
 
 /** Called when an operation has ended, as express-session and koa-session document it. */
 export type SessionCallback = (error?: unknown) => void

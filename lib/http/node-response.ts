@@ -18,10 +18,7 @@ type Args = any[]
 export function hookResponse(response: ServerResponse, exchange: SessionExchange, sync?: () => void): void {
   const hooked = response as Hooked
   hooked[HOOK] = new ResponseHook(hooked, exchange, sync)
-  hooked.writeHead = writeHead as typeof response.writeHead
-  hooked.write = write as typeof response.write
-  hooked.end = end as typeof response.end
-  hooked.flushHeaders = flushHeaders
+  Object.assign(hooked, { writeHead, write, end, flushHeaders })
   hooked.on('close', close)
 }
 

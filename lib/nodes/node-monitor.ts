@@ -1,5 +1,5 @@
-import type { EventHub } from '../events.ts'
 import { messageOf } from '../errors.ts'
+import type { EventHub } from '../events.ts'
 import type { Logger } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 import type { StorageNode } from '../storage/storage-node.ts'
@@ -125,7 +125,9 @@ export class NodeMonitor {
     if (wasDown) {
       this.#statistics.increment('nodesUp')
       this.#events.emit('nodeUp', { node: node.address.label, downForMs, restarted })
-      this.#logger.info(`Node ${node.address.label} is up again after ${downForMs} ms${restarted ? ', restarted' : ''}.`)
+      this.#logger.info(
+        `Node ${node.address.label} is up again after ${downForMs} ms${restarted ? ', restarted' : ''}.`,
+      )
     } else {
       this.#logger.warn(`Node ${node.address.label} was restarted.`)
     }

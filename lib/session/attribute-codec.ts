@@ -12,12 +12,7 @@ export class AttributeCodec {
   readonly #statistics: Statistics
   readonly #logger: Logger
 
-  constructor(
-    transcoder: SessionTranscoder,
-    filter: RegExp | undefined,
-    statistics: Statistics,
-    logger: Logger,
-  ) {
+  constructor(transcoder: SessionTranscoder, filter: RegExp | undefined, statistics: Statistics, logger: Logger) {
     this.#transcoder = transcoder
     this.#filter = filter
     this.#statistics = statistics

@@ -138,7 +138,9 @@ export class StorageNode {
       problem = `the expiry must be a whole number of seconds, 0 or more, not ${ttl}`
     }
     if (problem === undefined) return undefined
-    return Promise.reject(new SessionManagerError('ERR_MSM_INVALID_ITEM', `Not sent to ${this.address.label}: ${problem}.`))
+    return Promise.reject(
+      new SessionManagerError('ERR_MSM_INVALID_ITEM', `Not sent to ${this.address.label}: ${problem}.`),
+    )
   }
 
   #guard<T>(operation: Promise<T>): Promise<T> {

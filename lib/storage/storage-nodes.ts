@@ -1,7 +1,7 @@
 import type { EventHub } from '../events.ts'
 import { extractNodeId } from '../ids/session-id-format.ts'
-import { NodeMonitor } from '../nodes/node-monitor.ts'
 import type { NodesConfig } from '../nodes/memcached-nodes.ts'
+import { NodeMonitor } from '../nodes/node-monitor.ts'
 import type { StorageClientFactory, StorageClientOptions } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 import { StorageNode, type StorageNodeOptions } from './storage-node.ts'

@@ -78,7 +78,8 @@ export class Takeover {
 
   #restore(value: Buffer, base: string, id: string): StickySession | undefined {
     const record = decodeSessionRecord(value)
-    if (record.id !== id) throw new SessionManagerError('ERR_MSM_INVALID_RECORD', 'The record is that of another session.')
+    if (record.id !== id)
+      throw new SessionManagerError('ERR_MSM_INVALID_RECORD', 'The record is that of another session.')
     if (!record.isValid) return undefined
     const session = new StickySession(base, id, record.maxInactiveInterval, record.creationTime)
     session.restore(record)
