@@ -1,23 +1,29 @@
 import { createRequire } from 'node:module'
-import { messageOf, SessionManagerError } from '../lib/errors.ts'
+import { SessionManagerError } from '../lib/errors.ts'
 
 const require = createRequire(import.meta.url)
 
 /**
- * Loads an optional package, or an entry point of one (`name/entry`), when it is first needed.
+ * Loads an optional peer dependency.
  *
- * @throws SessionManagerError `ERR_MSM_MISSING_PACKAGE` with the install command.
+ * @param purpose What it is needed for, to end the sentence "… is needed for".
+ * @throws SessionManagerError `ERR_MSM_MISSING_PACKAGE` that names the install command.
  */
 export function loadPackage<T>(name: string, purpose: string): T {
   try {
     return require(name) as T
   } catch (error) {
-    const packageName = name.split('/', name.startsWith('@') ? 2 : 1).join('/')
+    if (!isMissing(error, name)) throw error
     throw new SessionManagerError(
       'ERR_MSM_MISSING_PACKAGE',
-      `The package ${packageName} can't be loaded, and ${purpose} needs it. Install it with: npm install ${packageName} ` +
-        `(${messageOf(error).split('\n', 1)[0]})`,
+      `The package ${name} is needed for ${purpose}. Install it: npm install ${name}`,
       { cause: error },
     )
   }
+}
+
+/** Not that a package it depends on is missing, or that it fails on its own. */
+function isMissing(error: unknown, name: string): boolean {
+  const { code, message } = error as NodeJS.ErrnoException
+  return code === 'MODULE_NOT_FOUND' && message.startsWith(`Cannot find module '${name}'`)
 }

@@ -30,7 +30,8 @@ export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 
 /** The attributes of a session. Augment it with those of your app to have them typed everywhere. */
-export type SessionData = {}
+// biome-ignore lint/suspicious/noEmptyInterface: it is there to be augmented
+export interface SessionData {}
 
 const storageByKind: StorageClientFactory = (address, options) => {
   if (address.kind === 'memcached') return memcachedStorage(address, options)

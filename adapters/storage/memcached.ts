@@ -1,305 +1,227 @@
-import type { Socket } from 'node:net'
+import type * as Memjs from 'memjs'
 import { SessionManagerError } from '../../lib/errors.ts'
-import type { NodeAddress, StorageClient, StorageClientOptions, StoredItem, SwapResult } from '../../lib/ports.ts'
-import { loadPackage } from '../load-package.ts'
+import type {
+  NodeAddress,
+  StorageClient,
+  StorageClientFactory,
+  StorageClientOptions,
+  StoredItem,
+  SwapResult,
+} from '../../lib/ports.ts'
+import {
+  ItemVersion,
+  loadMemjs,
+  MemcachedConnection,
+  OPCODE,
+  type ReplyReader,
+  STATUS,
+} from './memcached-connection.ts'
 
-/** What is used of memjs; its published types leave out Server and Utils. */
-interface MemjsServer {
-  _socket?: Socket | undefined
-  onResponse(seq: number, callback: ((response: MemjsResponse) => void) & { quiet?: boolean }): void
-  onError(seq: number, callback: (error: unknown) => void): void
-  write(request: Buffer): void
-  error(error: unknown): void
-}
-interface MemjsResponse {
-  header: { status: number; cas: Buffer; totalBodyLength: number }
-  key: Buffer
-  val: Buffer
-}
-interface MemjsClient {
-  perform(
-    key: string,
-    request: Buffer,
-    seq: number,
-    callback: (error: unknown, response: MemjsResponse | null) => void,
-  ): void
-}
-interface Memjs {
-  Server: new (
-    host: string,
-    port: number,
-    username: string | undefined,
-    password: string | undefined,
-    options: object,
-  ) => MemjsServer
-  Client: new (servers: MemjsServer[], options: object) => MemjsClient
-  Utils: {
-    makeRequestBuffer(opcode: number, key: string, extras: Buffer | '', value: Buffer | '', seq: number): Buffer
-  }
-}
-
-/** One connection's worth of memjs: after a transport error it is thrown away, with whatever it had half received. */
-interface Connection {
-  readonly server: MemjsServer
-  readonly client: MemjsClient
-  watched: Socket | undefined
-  dead: boolean
-}
-
-/** A CAS value counts only on the connection it was read on: a restarted server counts from the beginning again. */
-interface Version {
-  readonly cas: Buffer
-  readonly connection: Connection
-}
-
-/** Opcodes of the binary protocol. */
-const GET = 0x00
-const SET = 0x01
-const ADD = 0x02
-const REPLACE = 0x03
-const DELETE = 0x04
-const VERSION = 0x0b
-const STAT = 0x10
-const TOUCH = 0x1c
-/** Response statuses of the binary protocol. */
-const OK = 0x00
-const NOT_FOUND = 0x01
-const EXISTS = 0x02
-const NOT_STORED = 0x05
-const REASONS: Record<number, string> = {
-  3: 'value too large',
-  4: 'invalid arguments',
-  8: 'authentication failed',
-  32: 'authentication failed',
-  129: 'unknown command',
-  130: 'out of memory',
-  131: 'not supported',
-  132: 'internal error',
-  133: 'busy',
-  134: 'temporary failure',
-}
+/** Seconds up to which memcached takes an expiry as relative. */
 const THIRTY_DAYS = 2_592_000
 const MAX_UINT32 = 0xffff_ffff
-const MAX_SEQUENCE = 0x7fff_ffff
-const SILENT = { log: (): void => {} }
+const EMPTY = Buffer.alloc(0)
+/** Attempts to delete an item that others keep replacing with an equal one. */
+const DELETE_ATTEMPTS = 10
+/** Seconds that the start of one server process, as it reports it, may differ between two answers. */
+const START_TOLERANCE = 1
 
-/** A memcached server, through memjs and the binary protocol. */
+/** What a request has before its key. Written anew for each request, as the request is a copy of it. */
+const flagsAndExpiry = Buffer.alloc(8)
+const expiryOnly = Buffer.alloc(4)
+
+/** The StorageClient of one memcached server, over memjs and the binary protocol. */
 export class MemcachedStorageClient implements StorageClient {
-  readonly #memjs: Memjs
   readonly #address: NodeAddress
   readonly #options: StorageClientOptions
-  #connection: Connection | undefined
-  #sequence = 0
+  #connection: MemcachedConnection | undefined
+  #process: { pid: string; start: number; identity: string } | undefined
   #closed = false
+  readonly #forget = (connection: MemcachedConnection): void => {
+    if (this.#connection === connection) this.#connection = undefined
+  }
 
-  /** @throws SessionManagerError ERR_MSM_MISSING_PACKAGE if memjs is not installed */
+  /** @throws SessionManagerError `ERR_MSM_MISSING_PACKAGE` if memjs is not installed. */
   constructor(address: NodeAddress, options: StorageClientOptions) {
-    this.#memjs = loadPackage<Memjs>('memjs', 'sessions in memcached')
+    loadMemjs()
     this.#address = address
     this.#options = options
   }
 
-  async get(key: string): Promise<StoredItem | undefined> {
-    const connection = this.#connect()
-    const response = await this.#send(connection, GET, key, '', '')
-    if (response.header.status === NOT_FOUND) return undefined
-    this.#expect(response, OK)
-    return { value: response.val, version: { cas: Buffer.from(response.header.cas), connection } satisfies Version }
+  get(key: string): Promise<StoredItem | undefined> {
+    return this.#request(OPCODE.get, key, EMPTY, EMPTY, undefined, readItem)
   }
 
-  async set(key: string, value: Buffer, ttl: number): Promise<void> {
-    this.#expect(await this.#send(this.#connect(), SET, key, storeExtras(ttl), value), OK)
+  set(key: string, value: Buffer, ttl: number): Promise<void> {
+    return this.#request(OPCODE.set, key, storeExtras(ttl), value, undefined, readSet)
   }
 
-  async add(key: string, value: Buffer, ttl: number): Promise<boolean> {
-    const response = await this.#send(this.#connect(), ADD, key, storeExtras(ttl), value)
-    return !this.#isStatus(response, EXISTS, NOT_STORED)
+  add(key: string, value: Buffer, ttl: number): Promise<boolean> {
+    return this.#request(OPCODE.add, key, storeExtras(ttl), value, undefined, readConditional)
   }
 
-  async replace(key: string, value: Buffer, ttl: number): Promise<boolean> {
-    const response = await this.#send(this.#connect(), REPLACE, key, storeExtras(ttl), value)
-    return !this.#isStatus(response, NOT_FOUND, NOT_STORED)
+  replace(key: string, value: Buffer, ttl: number): Promise<boolean> {
+    return this.#request(OPCODE.replace, key, storeExtras(ttl), value, undefined, readConditional)
   }
 
-  async compareAndSwap(key: string, value: Buffer, ttl: number, version: unknown): Promise<SwapResult> {
-    const { cas, connection } = version as Version
-    if (connection !== this.#connect()) return (await this.get(key)) ? 'conflict' : 'missing'
-    const { status } = (await this.#send(connection, SET, key, storeExtras(ttl), value, cas)).header
-    if (status === OK) return 'stored'
-    if (status === NOT_FOUND) return 'missing'
-    if (status === EXISTS) return 'conflict'
-    throw this.#refused(status)
+  compareAndSwap(key: string, value: Buffer, ttl: number, version: unknown): Promise<SwapResult> {
+    if (version instanceof ItemVersion && version.connection === this.#connection) {
+      if (version.isVoid) return Promise.reject(this.#noVersions())
+      return this.#request(OPCODE.set, key, storeExtras(ttl), value, version, readSwap)
+    }
+    // Read over an earlier connection: the server may have been restarted, and the number mean another item now.
+    return this.get(key).then((item) => (item ? 'conflict' : 'missing'))
   }
 
-  async delete(key: string): Promise<boolean> {
-    const response = await this.#send(this.#connect(), DELETE, key, '', '')
-    return !this.#isStatus(response, NOT_FOUND)
+  delete(key: string): Promise<boolean> {
+    return this.#request(OPCODE.delete, key, EMPTY, EMPTY, undefined, readFound)
   }
 
   async deleteIfEquals(key: string, value: Buffer): Promise<boolean> {
-    const item = await this.get(key)
-    if (!item?.value.equals(value)) return false
-    const { cas, connection } = item.version as Version
-    if (connection !== this.#connect()) return false
-    const response = await this.#send(connection, DELETE, key, '', '', cas)
-    return !this.#isStatus(response, NOT_FOUND, EXISTS)
-  }
-
-  async touch(key: string, ttl: number): Promise<boolean> {
-    const extras = Buffer.allocUnsafe(4)
-    extras.writeUInt32BE(expiration(ttl))
-    const response = await this.#send(this.#connect(), TOUCH, key, extras, '')
-    return !this.#isStatus(response, NOT_FOUND)
-  }
-
-  /** The server's process id and start time; its version where statistics are not permitted. */
-  async probe(): Promise<string> {
-    const stats = await this.#stats(this.#connect())
-    if (stats === undefined) {
-      const response = await this.#send(this.#connect(), VERSION, '', '', '')
-      this.#expect(response, OK)
-      return `version ${response.val.toString('latin1')}`
+    for (let attempt = 1; attempt <= DELETE_ATTEMPTS; attempt++) {
+      const item = await this.get(key)
+      if (!item?.value.equals(value)) return false
+      const version = item.version as ItemVersion
+      if (version.isVoid) throw this.#noVersions()
+      if (version.connection !== this.#connection) continue
+      const result = await this.#request(OPCODE.delete, key, EMPTY, EMPTY, version, readSwap)
+      if (result !== 'conflict') return result === 'stored'
     }
-    return `pid ${stats.get('pid')}`
+    throw new SessionManagerError(
+      'ERR_MSM_STORAGE_REFUSED',
+      `An item on ${this.#address.label} could not be deleted, as it is being replaced all the time.`,
+    )
+  }
+
+  touch(key: string, ttl: number): Promise<boolean> {
+    expiryOnly.writeUInt32BE(toExpiry(ttl))
+    return this.#request(OPCODE.touch, key, expiryOnly, EMPTY, undefined, readFound)
+  }
+
+  /**
+   * The process id and start of the server; its version if it does not tell these. One connection leads to one process,
+   * so that only the first probe of a connection has to ask for them.
+   */
+  async probe(): Promise<string> {
+    const connection = this.#connected()
+    if (connection.identity === undefined) {
+      const statistics = await connection.statistics()
+      connection.identity = statistics && this.#identify(statistics)
+      if (connection.identity !== undefined) return connection.identity
+    }
+    const version = await connection.request(OPCODE.version, '', EMPTY, EMPTY, undefined, readVersion)
+    return connection.identity ?? version
   }
 
   reset(): void {
-    const connection = this.#connection
-    if (connection) this.#retire(connection, new Error('The connection was dropped.'))
+    this.#connection?.end(this.#error('ERR_MSM_NODE_UNAVAILABLE', 'was dropped'))
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    this.reset()
+    await this.#connection?.close(this.#error('ERR_MSM_STATE', 'was closed'))
   }
 
-  #connect(): Connection {
-    if (this.#closed) throw new SessionManagerError('ERR_MSM_STATE', `The client of ${this.#address.label} was closed.`)
-    if (this.#connection) return this.#connection
-    const { Server, Client } = this.#memjs
-    const seconds = this.#options.operationTimeout / 1000
-    // Objects of its own for each: memjs writes its defaults into what it is given.
-    const settings = (): object => ({
-      timeout: seconds,
-      conntimeout: seconds,
-      keepAlive: true,
-      retries: 1,
-      failover: false,
-      logger: SILENT,
-    })
-    const { host, port } = this.#address
-    // memjs falls back to credentials from the environment unless it is given some; an empty name sends none.
-    const server = new Server(host, port, undefined, undefined, settings())
-    const credentials = server as unknown as { username: string | undefined; password: string | undefined }
-    credentials.username = this.#options.username
-    credentials.password = this.#options.password
-    this.#connection = { server, client: new Client([server], settings()), watched: undefined, dead: false }
+  #request<T>(
+    opcode: number,
+    key: string,
+    extras: Buffer,
+    value: Buffer,
+    version: ItemVersion | undefined,
+    read: ReplyReader<T>,
+  ): Promise<T> {
+    if (this.#closed) return Promise.reject(this.#error('ERR_MSM_STATE', 'is closed'))
+    const connection = this.#connection ?? this.#connect()
+    return connection.request(opcode, key, extras, value, version, read)
+  }
+
+  #connected(): MemcachedConnection {
+    if (this.#closed) throw this.#error('ERR_MSM_STATE', 'is closed')
+    return this.#connection ?? this.#connect()
+  }
+
+  #connect(): MemcachedConnection {
+    const { host, port, label } = this.#address
+    const { username, password, operationTimeout } = this.#options
+    const address = { host, port, label, username, password, timeout: 2 * operationTimeout }
+    this.#connection = new MemcachedConnection(address, this.#forget)
     return this.#connection
   }
 
-  #send(
-    connection: Connection,
-    opcode: number,
-    key: string,
-    extras: Buffer | '',
-    value: Buffer | '',
-    cas?: Buffer,
-  ): Promise<MemjsResponse> {
-    return new Promise((resolve, reject) => {
-      const sequence = this.#next()
-      const request = this.#memjs.Utils.makeRequestBuffer(opcode, key, extras, value, sequence)
-      if (cas) cas.copy(request, 16)
-      connection.client.perform(key, request, sequence, (error, response) => {
-        if (response) resolve(response)
-        else reject(this.#failed(connection, error))
-      })
-      this.#watch(connection)
-    })
+  /** The start is computed from two numbers that the server rounds, so it may be off by one from time to time. */
+  #identify(statistics: Map<string, string>): string | undefined {
+    const pid = statistics.get('pid')
+    const start = Number(statistics.get('time')) - Number(statistics.get('uptime'))
+    if (pid === undefined || Number.isNaN(start)) return undefined
+    const known = this.#process
+    if (known && known.pid === pid && Math.abs(known.start - start) <= START_TOLERANCE) return known.identity
+    this.#process = { pid, start, identity: `${pid}@${start}` }
+    return this.#process.identity
   }
 
-  /** The server's statistics, which come in many replies; undefined if it refuses to give them. */
-  #stats(connection: Connection): Promise<Map<string, string> | undefined> {
-    return new Promise((resolve, reject) => {
-      const stats = new Map<string, string>()
-      const sequence = this.#next()
-      const collect = (response: MemjsResponse): void => {
-        if (response.header.status !== OK) return resolve(undefined)
-        if (response.header.totalBodyLength === 0) return resolve(stats)
-        stats.set(response.key.toString('latin1'), response.val.toString('latin1'))
-      }
-      collect.quiet = true
-      const { server } = connection
-      server.onResponse(sequence, collect)
-      server.onError(sequence, (error) => reject(this.#failed(connection, error)))
-      server.write(this.#memjs.Utils.makeRequestBuffer(STAT, '', '', '', sequence))
-      this.#watch(connection)
-    })
+  /** Sent with a version of 0, a request would not be conditional at all. */
+  #noVersions(): SessionManagerError {
+    return new SessionManagerError(
+      'ERR_MSM_STORAGE_REFUSED',
+      `The memcached server ${this.#address.label} keeps no versions of items. Start it without the option -C.`,
+    )
   }
 
-  #next(): number {
-    this.#sequence = this.#sequence === MAX_SEQUENCE ? 1 : this.#sequence + 1
-    return this.#sequence
-  }
-
-  /** memjs says nothing when a connection is closed with operations in flight. */
-  #watch(connection: Connection): void {
-    const socket = connection.server._socket
-    if (!socket || socket === connection.watched) return
-    connection.watched = socket
-    socket.once('close', () => this.#retire(connection, new Error('The connection was closed.')))
-  }
-
-  #retire(connection: Connection, error: unknown): void {
-    if (connection.dead) return
-    connection.dead = true
-    if (this.#connection === connection) this.#connection = undefined
-    const socket = connection.watched
-    connection.server.error(error)
-    socket?.on('error', () => {})
-    socket?.destroy()
-  }
-
-  #failed(connection: Connection, cause: unknown): SessionManagerError {
-    this.#retire(connection, cause)
-    const { label } = this.#address
-    if (typeof cause === 'string' && cause.includes('authentication')) {
-      return new SessionManagerError('ERR_MSM_STORAGE_REFUSED', `${label} refused the user name and password.`, {
-        cause,
-      })
-    }
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    return new SessionManagerError('ERR_MSM_NODE_UNAVAILABLE', `${label} can't be reached: ${reason}`, { cause })
-  }
-
-  #isStatus(response: MemjsResponse, ...statuses: number[]): boolean {
-    if (statuses.includes(response.header.status)) return true
-    this.#expect(response, OK)
-    return false
-  }
-
-  #expect(response: MemjsResponse, status: number): void {
-    if (response.header.status !== status) throw this.#refused(response.header.status)
-  }
-
-  #refused(status: number): SessionManagerError {
-    const reason = REASONS[status] ?? `status ${status}`
-    return new SessionManagerError('ERR_MSM_STORAGE_REFUSED', `${this.#address.label} refused an operation: ${reason}.`)
+  #error(code: 'ERR_MSM_NODE_UNAVAILABLE' | 'ERR_MSM_STATE', what: string): SessionManagerError {
+    return new SessionManagerError(code, `The connection to ${this.#address.label} ${what}.`)
   }
 }
 
-/** Makes the client of a memcached node. */
-export function memcachedStorage(address: NodeAddress, options: StorageClientOptions): MemcachedStorageClient {
-  return new MemcachedStorageClient(address, options)
-}
+/** Makes the client of a memcached server; needs the package memjs. */
+export const memcachedStorage: StorageClientFactory = (address, options) => new MemcachedStorageClient(address, options)
 
-/** Flags, always 0, and the expiry. */
+/** Flags 0, as MSM writes them, and the expiry. */
 function storeExtras(ttl: number): Buffer {
-  const extras = Buffer.alloc(8)
-  extras.writeUInt32BE(expiration(ttl), 4)
-  return extras
+  flagsAndExpiry.writeUInt32BE(toExpiry(ttl), 4)
+  return flagsAndExpiry
 }
 
-/** memcached takes more than 30 days as a date (MemcachedUtilTest.testToMemcachedExpiration). */
-function expiration(ttl: number): number {
-  return ttl <= THIRTY_DAYS ? ttl : Math.min(MAX_UINT32, Math.floor(Date.now() / 1000) + ttl)
+/** memcached takes more than 30 days for a point in time (GH402). */
+function toExpiry(ttl: number): number {
+  if (ttl <= THIRTY_DAYS) return ttl
+  return Math.min(MAX_UINT32, Math.floor(Date.now() / 1000) + ttl)
+}
+
+function readItem(reply: Memjs.Response, connection: MemcachedConnection): StoredItem | undefined {
+  const { status, cas } = reply.header
+  if (status === STATUS.ok) return { value: reply.val, version: new ItemVersion(connection, cas) }
+  if (status === STATUS.notFound) return undefined
+  throw connection.refusal(reply)
+}
+
+function readSet(reply: Memjs.Response, connection: MemcachedConnection): void {
+  if (reply.header.status !== STATUS.ok) throw connection.refusal(reply)
+}
+
+/** `add` of an item that is there, `replace` of one that is not. */
+function readConditional(reply: Memjs.Response, connection: MemcachedConnection): boolean {
+  const { status } = reply.header
+  if (status === STATUS.ok) return true
+  if (status === STATUS.exists || status === STATUS.notFound || status === STATUS.notStored) return false
+  throw connection.refusal(reply)
+}
+
+function readSwap(reply: Memjs.Response, connection: MemcachedConnection): SwapResult {
+  const { status } = reply.header
+  if (status === STATUS.ok) return 'stored'
+  if (status === STATUS.exists) return 'conflict'
+  if (status === STATUS.notFound) return 'missing'
+  throw connection.refusal(reply)
+}
+
+function readFound(reply: Memjs.Response, connection: MemcachedConnection): boolean {
+  const { status } = reply.header
+  if (status === STATUS.ok) return true
+  if (status === STATUS.notFound) return false
+  throw connection.refusal(reply)
+}
+
+function readVersion(reply: Memjs.Response, connection: MemcachedConnection): string {
+  if (reply.header.status === STATUS.ok) return reply.val.toString()
+  throw connection.refusal(reply)
 }

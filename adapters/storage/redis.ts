@@ -30,19 +30,18 @@ interface Ioredis {
 /** A Redis or Valkey server, through ioredis. */
 export class RedisStorageClient implements StorageClient {
   readonly #address: NodeAddress
-  readonly #redis: Commands
+  readonly #ioredis: Ioredis
+  readonly #settings: RedisOptions
+  #redis: Commands
   #connecting: Promise<void> | undefined
   #closed = false
 
   /** @throws SessionManagerError ERR_MSM_MISSING_PACKAGE if ioredis is not installed */
   constructor(address: NodeAddress, options: StorageClientOptions) {
-    const { Redis } = loadPackage<Ioredis>('ioredis', 'sessions in Redis')
+    this.#ioredis = loadPackage<Ioredis>('ioredis', 'sessions in Redis')
     this.#address = address
-    this.#redis = new Redis(redisOptions(address, options.operationTimeout)) as Commands
-    this.#redis.defineCommand('msmSwap', { numberOfKeys: 1, lua: SWAP })
-    this.#redis.defineCommand('msmDeleteIfEquals', { numberOfKeys: 1, lua: DELETE_IF_EQUALS })
-    // Every failure is reported by the operation it makes fail; without a listener it would end the process.
-    this.#redis.on('error', () => {})
+    this.#settings = redisOptions(address, options.operationTimeout)
+    this.#redis = this.#create()
   }
 
   async get(key: string): Promise<StoredItem | undefined> {
@@ -111,7 +110,8 @@ export class RedisStorageClient implements StorageClient {
 
   reset(): void {
     this.#connecting = undefined
-    this.#redis.disconnect(false)
+    this.#redis.disconnect()
+    if (!this.#closed) this.#redis = this.#create()
   }
 
   async close(): Promise<void> {
@@ -119,7 +119,17 @@ export class RedisStorageClient implements StorageClient {
     this.reset()
   }
 
+  #create(): Commands {
+    const redis = new this.#ioredis.Redis(this.#settings) as Commands
+    redis.defineCommand('msmSwap', { numberOfKeys: 1, lua: SWAP })
+    redis.defineCommand('msmDeleteIfEquals', { numberOfKeys: 1, lua: DELETE_IF_EQUALS })
+    // Every failure is reported by the operation it makes fail; without a listener it would end the process.
+    redis.on('error', () => {})
+    return redis
+  }
+
   async #run<T>(command: (redis: Commands) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new SessionManagerError('ERR_MSM_STATE', `The client of ${this.#address.label} was closed.`)
     try {
       if (this.#redis.status !== 'ready') await this.#connect()
       return await command(this.#redis)
@@ -130,27 +140,28 @@ export class RedisStorageClient implements StorageClient {
 
   /** Connects, once for all that wait. The guard's deadline bounds the wait. */
   #connect(): Promise<void> {
-    if (this.#closed) throw new SessionManagerError('ERR_MSM_STATE', `The client of ${this.#address.label} was closed.`)
-    this.#connecting ??= this.#open().finally(() => {
-      this.#connecting = undefined
+    if (this.#connecting) return this.#connecting
+    const connecting = this.#open(this.#redis).finally(() => {
+      if (this.#connecting === connecting) this.#connecting = undefined
     })
-    return this.#connecting
+    this.#connecting = connecting
+    return connecting
   }
 
-  async #open(): Promise<void> {
-    const { status } = this.#redis
-    if (status === 'wait' || status === 'end' || status === 'close') return this.#redis.connect()
+  async #open(redis: Commands): Promise<void> {
+    const { status } = redis
+    if (status === 'wait' || status === 'end' || status === 'close') return redis.connect()
     // An attempt is under way, or ioredis is about to make one.
     await new Promise<void>((resolve, reject) => {
       const settle = (error?: unknown): void => {
-        this.#redis.off('ready', settle)
-        this.#redis.off('close', failed)
+        redis.off('ready', settle)
+        redis.off('close', failed)
         if (error) reject(error)
         else resolve()
       }
       const failed = (): void => settle(new Error('The connection was closed.'))
-      this.#redis.once('ready', settle)
-      this.#redis.once('close', failed)
+      redis.once('ready', settle)
+      redis.once('close', failed)
     })
   }
 

@@ -128,7 +128,7 @@ export class MsgpackReader {
 
   #object(size: number): Record<string, unknown> {
     const object: Record<string, unknown> = {}
-    this.#open(object, 2 * size)
+    this.#open(object)
     for (let i = 0; i < size; i++) {
       const key = this.#key()
       const value = this.#value()
@@ -139,8 +139,9 @@ export class MsgpackReader {
   }
 
   #array(length: number): unknown[] {
+    // Nothing is reserved for a claimed length: what is not there is noticed when it is read.
     const array: unknown[] = []
-    this.#open(array, length)
+    this.#open(array)
     for (let i = 0; i < length; i++) array.push(this.#value())
     this.#levelsLeft++
     return array
@@ -148,7 +149,7 @@ export class MsgpackReader {
 
   #set(length: number): Set<unknown> {
     const set = new Set<unknown>()
-    this.#open(set, length)
+    this.#open(set)
     for (let i = 0; i < length; i++) set.add(this.#value())
     this.#levelsLeft++
     return set
@@ -156,7 +157,7 @@ export class MsgpackReader {
 
   #map(size: number): Map<unknown, unknown> {
     const map = new Map<unknown, unknown>()
-    this.#open(map, 2 * size)
+    this.#open(map)
     for (let i = 0; i < size; i++) {
       const key = this.#value()
       map.set(key, this.#value())
@@ -166,9 +167,7 @@ export class MsgpackReader {
   }
 
   /** Called before a container's first element is read, so that the elements can point to it. */
-  #open(container: object, elements: number): void {
-    // Every element takes a byte at least: a length that lies is refused before anything is read, or reserved, for it.
-    if (elements > this.#end - this.#position) throw this.#problem('a length that goes past the end')
+  #open(container: object): void {
     if (--this.#levelsLeft < 0) throw this.#problem('it nests too deeply')
     if (this.#id === NO_ID) return
     this.#register(this.#id, container)
@@ -203,7 +202,7 @@ export class MsgpackReader {
         if (length === 4) return this.#pointer(this.#bytes.readUInt32BE(start))
         break
       case EXTENSION.TYPED_ARRAY:
-        if (this.#bytes[start] === UINT8_ARRAY && length > 0) {
+        if (length > 0 && this.#bytes[start] === UINT8_ARRAY) {
           return new Uint8Array(this.#bytes.subarray(start + 1, start + length))
         }
         break

@@ -26,10 +26,10 @@ class ResponseHook {
   readonly exchange: SessionExchange
   /** Brings what the app did to its session property into the exchange. */
   readonly sync: (() => void) | undefined
-  readonly writeHead: Function
-  readonly write: Function
-  readonly end: Function
-  readonly flushHeaders: Function
+  readonly writeHead: (...args: Args) => unknown
+  readonly write: (...args: Args) => boolean
+  readonly end: (...args: Args) => unknown
+  readonly flushHeaders: (...args: Args) => unknown
   /** Calls that wait for a commit; undefined while none is under way. */
   held: [name: 'write' | 'end' | 'flushHeaders', args: Args][] | undefined
   needsDrain = false

@@ -96,14 +96,14 @@ export function decodeSessionRecord(bytes: Buffer): SessionRecord {
   if (headerLength < MIN_HEADER_LENGTH[version]! || headerLength > bytes.length) {
     throw invalid(`a header of ${headerLength} bytes does not fit a version ${version} record of ${bytes.length} bytes`)
   }
-  const idEnd = fieldEnd(bytes, FIXED_LENGTH, headerLength)
-  const principalEnd = fieldEnd(bytes, idEnd + 2, headerLength)
+  const idEnd = fieldEnd(bytes, FIXED_LENGTH)
+  const principalEnd = fieldEnd(bytes, idEnd + 2)
   let headerEnd = principalEnd
   let savedRequest = NO_BYTES
   let savedPrincipal = NO_BYTES
   if (version === 2) {
-    const savedRequestEnd = fieldEnd(bytes, principalEnd, headerLength)
-    headerEnd = fieldEnd(bytes, savedRequestEnd, headerLength)
+    const savedRequestEnd = fieldEnd(bytes, principalEnd)
+    headerEnd = fieldEnd(bytes, savedRequestEnd)
     savedRequest = view(bytes, principalEnd + 2, savedRequestEnd)
     savedPrincipal = view(bytes, savedRequestEnd + 2, headerEnd)
   }
@@ -151,12 +151,14 @@ function checkTimes({ creationTime, lastAccessedTime, thisAccessedTime, lastBack
   }
 }
 
-/** Where the field whose 16-bit length stands at `offset` ends; the field lies within the header. */
-function fieldEnd(bytes: Buffer, offset: number, headerLength: number): number {
-  const length = offset + 2 <= headerLength ? readInt16(bytes, offset) : -1
-  const end = offset + 2 + length
-  if (length < 0 || end > headerLength) throw invalid(`the length at byte ${offset} is wrong`)
-  return end
+/**
+ * Where the field whose 16-bit length stands at `offset` ends. As no length is negative, one that goes past the header
+ * shows at the last: the fields end where the header does not.
+ */
+function fieldEnd(bytes: Buffer, offset: number): number {
+  const length = readInt16(bytes, offset)
+  if (length < 0) throw invalid(`the length at byte ${offset} is wrong`)
+  return offset + 2 + length
 }
 
 function writeField(bytes: Buffer, field: Buffer, offset: number): number {

@@ -40,7 +40,7 @@ describe('the json transcoder', () => {
     expect(shallow.decode(shallow.encode({ a: [{ b: [1] }] }))).toEqual({ a: [{ b: [1] }] })
     expectUnencodable(shallow, { ok: [[]], a: [{ b: [{}] }] }, 'a')
     expectUndecodable(shallow, Buffer.from('{"a":[{"b":[{}]}]}'))
-    const brackets = { a: '[[[[[[{{{{{{"\\"[[[[', b: [[[1]]] }
+    const brackets = { a: '[[[[[[{{{{{{', b: '"[[[[[[\\', c: '[[[[[[', d: [[[1]]] }
     expect(shallow.decode(shallow.encode(brackets))).toEqual(brackets)
   })
 

@@ -1,4 +1,6 @@
 import { createRequire } from 'node:module'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { addExtension, Packr, pack, unpack } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
 import { msgpackTranscoder } from '../../../adapters/transcoder/msgpack.ts'
@@ -110,6 +112,11 @@ describe('what the msgpack transcoder brings back', () => {
     ]
     expect(roundTrip(value)).toEqual(value)
     expect(roundTrip([{ a: 1 }])).toEqual([{ a: 1 }])
+  })
+
+  test('a toJSON that is no function', () => {
+    const bare = Object.assign(Object.create(null), { toJSON: 1 })
+    expect(roundTrip([bare, { toJSON: 'x' }])).toEqual([{ toJSON: 1 }, { toJSON: 'x' }])
   })
 
   test('a session whose objects have no prototype', () => {
@@ -265,7 +272,7 @@ describe('what the msgpack transcoder refuses to read', () => {
     ['the token that is never used', 'c1'],
     ['a timestamp of 2 bytes', 'd5 ff 0000'],
     ['an empty big integer', 'c7 00 42'],
-    ['an empty typed array', 'c7 00 74'],
+    ['an empty typed array', '92 c7 00 74 01'],
     ['a pointer to nothing', 'd6 70 00000001'],
     ['a pointer to what comes later', '92 d6 70 00000001 d6 69 00000001 90'],
     ['an id of one byte', 'd4 69 01 90'],
@@ -340,6 +347,11 @@ describe('what the msgpack transcoder refuses to read', () => {
 })
 
 describe('the bytes of the msgpack transcoder', () => {
+  test('do not hold the keys that would be dropped on reading', () => {
+    const evil = JSON.parse('{"a": {"__proto__": {"x": 1}, "constructor": 2, "keep": 3}, "constructor": 4}')
+    expect(transcoder.encode(evil).equals(transcoder.encode({ a: { keep: 3 } }))).toBe(true)
+  })
+
   test.each([
     ['nothing', {}, '80'],
     ['scalars', { a: 1, b: 'x', c: true, d: null, e: -1.5 }, '85a16101a162a178a163c3a164c0a165cbbff8000000000000'],
@@ -366,6 +378,19 @@ describe('the bytes of the msgpack transcoder', () => {
       const bytes = transcoder.encode({ a: 'x'.repeat(length) })
       expect(bytes.buffer.byteLength).toBeLessThanOrEqual(Math.max(8192, bytes.length))
     }
+  })
+
+  test('leave no large buffer behind', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage = runInNewContext('gc') as () => void
+    const arrayBuffers = (): number => {
+      collectGarbage()
+      return process.memoryUsage().arrayBuffers
+    }
+    const before = arrayBuffers()
+    const large = msgpackTranscoder({ maxBytes: 30_000_000 })
+    expect(large.encode({ a: 'x'.repeat(20_000_000) })).toHaveLength(20_000_008)
+    await expect.poll(arrayBuffers).toBeLessThan(before + 5_000_000)
   })
 
   test('depend on nothing that the application does to its own msgpackr, nor the other way round', () => {

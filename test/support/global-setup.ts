@@ -1,0 +1,5 @@
+import { ensureServers } from './install-servers.ts'
+
+export function setup(): void {
+  ensureServers()
+}
