@@ -184,6 +184,7 @@ describe('a session record that is refused on reading', () => {
     ['has a negative id length', [idLength, 'ffff']],
     ['has a principal that goes past the header', [authType + 2, '0001']],
     ['has a negative principal length', [authType + 2, 'fffe']],
+    ['has lengths that add up because one is negative', [authType, '0004'], [authType + 2, 'fffc']],
     ['has a saved request that goes past the header', [authType + 4, '0010']],
     ['has a saved principal that goes past the header', [authType + 6, '0001']],
     ['is neither new nor not', [24, '00']],
