@@ -152,9 +152,12 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     return this.#mode.commit(session, mayHaveChanged)
   }
 
-  /** The response has ended, or its client is gone: the last commit, and the end of the session's use. */
+  /**
+   * The response has ended, or its client is gone: the last commit, and the end of the session's use. A handler that
+   * outlives its client calls it again when it ends, and what it changed meanwhile is stored as well.
+   */
   finish(): MaybePromise<void> {
-    if (this.#finished) return undefined
+    if (this.#finished) return this.commit()
     this.#finished = true
     return chain(this.commit(), () => this.#end())
   }

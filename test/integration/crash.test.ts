@@ -81,33 +81,36 @@ async function startAll(framework: 'express' | 'koa', sessionBackupAsync: boolea
   return { m1, m2, t1, t2, url: `http://127.0.0.1:${port}` }
 }
 
-describe.each(['express', 'koa'] as const)('%s in two processes behind nginx, on two memcached servers', (framework) => {
-  it.each([
-    ['no session and no answered change', false],
-    ['no session', true],
-  ])('loses %s when any of the four is killed (sessionBackupAsync %s)', async (_what, sessionBackupAsync) => {
-    const { m1, m2, t1, t2, url } = await startAll(framework, sessionBackupAsync)
-    const clients = Array.from({ length: CLIENTS }, () => new Client(url, !sessionBackupAsync))
-    let isOver = false
-    const load = Promise.all(clients.map((client) => client.run(() => isOver)))
-    const eachMakes = async (requests: number): Promise<void> => {
-      const targets = clients.map((client) => client.requests + requests)
-      await expect
-        .poll(() => clients.every((client, i) => client.requests >= targets[i]!), { timeout: 30_000, interval: 20 })
-        .toBe(true)
-    }
-    await eachMakes(3)
-    for (const victim of [m1, m2, t1, t2]) {
-      await victim.kill('SIGKILL')
-      await eachMakes(5)
-      await victim.start()
-      await expect
-        .poll(async () => (await t1.seesAllNodes()) && (await t2.seesAllNodes()), { timeout: 10_000, interval: 50 })
-        .toBe(true)
+describe.each(['express', 'koa'] as const)(
+  '%s in two processes behind nginx, on two memcached servers',
+  (framework) => {
+    it.each([
+      ['no session and no answered change', false],
+      ['no session', true],
+    ])('loses %s when any of the four is killed (sessionBackupAsync %s)', async (_what, sessionBackupAsync) => {
+      const { m1, m2, t1, t2, url } = await startAll(framework, sessionBackupAsync)
+      const clients = Array.from({ length: CLIENTS }, () => new Client(url, !sessionBackupAsync))
+      let isOver = false
+      const load = Promise.all(clients.map((client) => client.run(() => isOver)))
+      const eachMakes = async (requests: number): Promise<void> => {
+        const targets = clients.map((client) => client.requests + requests)
+        await expect
+          .poll(() => clients.every((client, i) => client.requests >= targets[i]!), { timeout: 30_000, interval: 20 })
+          .toBe(true)
+      }
       await eachMakes(3)
-    }
-    isOver = true
-    await load
-    expect(clients.flatMap((client) => client.failures)).toEqual([])
-  })
-})
+      for (const victim of [m1, m2, t1, t2]) {
+        await victim.kill('SIGKILL')
+        await eachMakes(5)
+        await victim.start()
+        await expect
+          .poll(async () => (await t1.seesAllNodes()) && (await t2.seesAllNodes()), { timeout: 10_000, interval: 50 })
+          .toBe(true)
+        await eachMakes(3)
+      }
+      isOver = true
+      await load
+      expect(clients.flatMap((client) => client.failures)).toEqual([])
+    })
+  },
+)
