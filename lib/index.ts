@@ -46,6 +46,9 @@ const storageByKind: StorageClientFactory = (address, options) => {
  */
 export function createSessionManager(options: SessionManagerOptions = {}): SessionManager {
   const resolved = resolveOptions(options)
+  const { name, secure, ...attributes } = resolved.cookie
+  // What the cookie package would refuse is refused now, not in the first response.
+  cookieCodec.write(name, '', { ...attributes, secure: secure !== false })
   return new SessionManager(resolved, {
     createClient: resolved.storage === 'auto' ? storageByKind : resolved.storage,
     transcoder: transcoderByName(resolved.transcoder),

@@ -98,7 +98,7 @@ export class MemcachedConnection {
     const serverOptions = { timeout, conntimeout: timeout, keepAlive: true, keepAliveDelay: KEEP_ALIVE_DELAY }
     const server = new memjs.Server(address.host, address.port, '', '', serverOptions)
     // memjs takes what is missing from environment variables that belong to somebody else.
-    Object.assign(server, { username: address.username, password: address.password, appendToBuffer })
+    Object.assign(server, { username: address.username, password: address.password })
     this.#address = address
     this.#makeRequest = memjs.Utils.makeRequestBuffer
     this.#server = server
@@ -237,9 +237,4 @@ function socketOf(server: Memjs.Server): Socket | undefined {
 /** An error of several addresses of a host has no message, but a code. */
 function describe(error: unknown): string {
   return messageOf(error) || String((error as { code?: unknown }).code ?? 'unknown error')
-}
-
-function appendToBuffer(this: { responseBuffer: Buffer }, data: Buffer): Buffer {
-  this.responseBuffer = this.responseBuffer.length === 0 ? data : Buffer.concat([this.responseBuffer, data])
-  return this.responseBuffer
 }

@@ -36,11 +36,15 @@ export function isForbiddenKey(key: string): boolean {
   return key === '__proto__' || key === 'constructor'
 }
 
-/** @throws SessionManagerError `ERR_MSM_ENCODE` if the attributes take too many bytes to be read again. */
+/**
+ * No attribute is at fault here, so the code is that of a value too large for a node, not `ERR_MSM_ENCODE`.
+ *
+ * @throws SessionManagerError `ERR_MSM_INVALID_ITEM` if the attributes take too many bytes to be read again.
+ */
 export function checkEncodedSize(bytes: Buffer, { maxBytes }: TranscoderLimits): Buffer {
   if (bytes.length <= maxBytes) return bytes
   throw new SessionManagerError(
-    'ERR_MSM_ENCODE',
+    'ERR_MSM_INVALID_ITEM',
     `The session attributes take ${bytes.length} bytes, more than maxBytes of the transcoder (${maxBytes}).`,
   )
 }

@@ -24,8 +24,8 @@ const NO_ID = -1
 /**
  * Reads the msgpack that the transcoder writes, in one bounded pass: nothing but the listed types is ever built, no
  * length is believed, and nothing is executed. msgpackr's own reader builds whatever the bytes name (regular
- * expressions, errors, code for records), lets the host application's extensions change what it returns, and drops a
- * byte order mark at the start of a longer string.
+ * expressions, errors, code for records), lets the host application's extensions change what it returns, and, without
+ * its native part, drops a byte order mark at the start of a longer string.
  */
 export class MsgpackReader {
   readonly #bytes: Buffer
@@ -62,9 +62,8 @@ export class MsgpackReader {
       case 0xc0:
         return null
       case 0xc2:
-        return false
       case 0xc3:
-        return true
+        return token === 0xc3
       case 0xc4:
         return this.#buffer(this.#uint8())
       case 0xc5:
@@ -98,15 +97,11 @@ export class MsgpackReader {
       case 0xd3:
         return this.#bytes.readBigInt64BE(this.#take(8))
       case 0xd4:
-        return this.#extension(1)
       case 0xd5:
-        return this.#extension(2)
       case 0xd6:
-        return this.#extension(4)
       case 0xd7:
-        return this.#extension(8)
       case 0xd8:
-        return this.#extension(16)
+        return this.#extension(1 << (token - 0xd4))
       case 0xd9:
         return this.#string(this.#uint8())
       case 0xda:
@@ -169,9 +164,7 @@ export class MsgpackReader {
   /** Called before a container's first element is read, so that the elements can point to it. */
   #open(container: object): void {
     if (--this.#levelsLeft < 0) throw this.#problem('it nests too deeply')
-    if (this.#id === NO_ID) return
-    this.#register(this.#id, container)
-    this.#id = NO_ID
+    if (this.#id !== NO_ID) this.#register(this.#id, container)
   }
 
   #key(): string {
@@ -227,11 +220,11 @@ export class MsgpackReader {
     this.#id = id
     const value = this.#value()
     if (this.#id !== NO_ID) this.#register(id, value)
-    this.#id = NO_ID
     return value
   }
 
   #register(id: number, value: unknown): void {
+    this.#id = NO_ID
     this.#byId ??= new Map()
     this.#byId.set(id, value)
   }
@@ -253,16 +246,12 @@ export class MsgpackReader {
     const bytes = this.#bytes
     if (length === 1) return new Date(Number.NaN)
     if (length === 4) return new Date(bytes.readUInt32BE(start) * 1000)
-    if (length === 8) {
-      const first = bytes.readUInt32BE(start)
-      const seconds = (first & 0x3) * 0x1_0000_0000 + bytes.readUInt32BE(start + 4)
-      return new Date(seconds * 1000 + Math.floor((first >>> 2) / 1_000_000))
-    }
-    if (length === 12) {
-      const seconds = bytes.readInt32BE(start + 4) * 0x1_0000_0000 + bytes.readUInt32BE(start + 8)
-      return new Date(seconds * 1000 + Math.floor(bytes.readUInt32BE(start) / 1_000_000))
-    }
-    throw this.#problem('a timestamp of unknown length')
+    if (length !== 8 && length !== 12) throw this.#problem('a timestamp of unknown length')
+    const first = bytes.readUInt32BE(start)
+    const nanoseconds = length === 8 ? first >>> 2 : first
+    const high = length === 8 ? first & 0x3 : bytes.readInt32BE(start + 4)
+    const seconds = high * 0x1_0000_0000 + bytes.readUInt32BE(start + length - 4)
+    return new Date(seconds * 1000 + Math.floor(nanoseconds / 1_000_000))
   }
 
   /** A copy: what the app does to it must not reach the bytes that changes are detected against. */

@@ -77,7 +77,7 @@ class MsgpackWriter {
 
   constructor({ Packr, RESET_BUFFER_MODE, addExtension }: Msgpackr) {
     addExtension({ Class: MapValue, type: EXTENSION.MAP, write: ({ map }) => map })
-    // Records would be smaller, but tie a message to what was written before it, and let keys of one session disturb another.
+    // No records: msgpackr keeps their keys from message to message, where a key of one session can break another's.
     const options = { useRecords: false, variableMapSize: true, moreTypes: true, useToJSON: false }
     this.#trees = new Packr(options)
     this.#graphs = new Packr({ ...options, structuredClone: true })
@@ -105,7 +105,14 @@ class MsgpackWriter {
  * must not change what the host application reads and writes, nor the application's what is stored.
  */
 function loadMsgpackr(): Msgpackr {
-  return loadPackage<Msgpackr>('msgpackr/index-no-eval', "the 'msgpack' transcoder")
+  const purpose = "the 'msgpack' transcoder"
+  try {
+    return loadPackage<Msgpackr>('msgpackr/index-no-eval', purpose)
+  } catch (error) {
+    // If the whole package is missing, the error has to name that as what to install.
+    loadPackage('msgpackr', purpose)
+    throw error
+  }
 }
 
 function tryStorabilityOf(attributes: SessionAttributes, maxDepth: number): Storability {

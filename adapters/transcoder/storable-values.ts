@@ -101,17 +101,17 @@ export class StorableCopy {
       this.#storability = GRAPH
       return this.#copies.get(value)
     }
-    const isBuiltIn = !isPlain(Object.getPrototypeOf(value))
-    const leaf = isBuiltIn ? leafOf(value) : undefined
+    const isSpecial = !isPlain(Object.getPrototypeOf(value))
+    const leaf = isSpecial ? leafOf(value) : undefined
     if (leaf) return this.#remember(value, leaf)
     if (levelsLeft === 0) throw this.#problem(`nests deeper than ${this.#maxDepth} levels`)
-    if (isBuiltIn && types.isMap(value)) return this.#copyMap(value, levelsLeft - 1)
-    if (isBuiltIn && types.isSet(value)) return this.#copySet(value, levelsLeft - 1)
+    if (isSpecial && types.isMap(value)) return this.#copyMap(value, levelsLeft - 1)
+    if (isSpecial && types.isSet(value)) return this.#copySet(value, levelsLeft - 1)
     if (honoursToJson && typeof this.#property(value, 'toJSON') === 'function') {
       return this.#remember(value, this.#copy(this.#toJson(value), levelsLeft, false))
     }
     if (Array.isArray(value)) return this.#copyArray(value, levelsLeft - 1)
-    const unsupported = isBuiltIn ? unsupportedKindOf(value) : undefined
+    const unsupported = isSpecial ? unsupportedKindOf(value) : undefined
     if (unsupported) throw this.#problem(`is ${unsupported}`)
     return this.#copyObject(value, levelsLeft - 1)
   }

@@ -1,4 +1,4 @@
-import { messageOf } from '../errors.ts'
+import { messageOf, SessionManagerError } from '../errors.ts'
 import type { Logger, SessionAttributes, SessionTranscoder } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 
@@ -24,13 +24,16 @@ export class AttributeCodec {
     return this.#filter === undefined || this.#filter.test(name)
   }
 
+  /** @throws SessionManagerError ERR_MSM_INVALID_ITEM if the session is too large to be stored. */
   encode(attributes: SessionAttributes): Buffer {
     const start = performance.now()
     const stored = this.#filter ? this.#filtered(attributes) : attributes
     let bytes: Buffer
     try {
       bytes = this.#transcoder.encode(stored)
-    } catch {
+    } catch (error) {
+      // Too large as a whole: no attribute is at fault, and leaving one out would lose it silently.
+      if (error instanceof SessionManagerError && error.code === 'ERR_MSM_INVALID_ITEM') throw error
       bytes = this.#transcoder.encode(this.#encodable(stored))
     }
     this.#statistics.record('attributesSerialization', performance.now() - start)
@@ -60,7 +63,7 @@ export class AttributeCodec {
         this.#transcoder.encode({ [name]: attributes[name] })
         encodable[name] = attributes[name]
       } catch (error) {
-        this.#logger.error(`Attribute "${name}" of a session can't be stored and is left out: ${messageOf(error)}`)
+        this.#logger.error(`A session attribute can't be stored and is left out, "${name}": ${messageOf(error)}`)
       }
     }
     return encodable

@@ -110,9 +110,10 @@ export class SessionBackup {
       const node = nodes.ofSession(id)
       if (!node?.isAvailable) break
       const now = Date.now()
-      const bytes = session.unsavedBytes ?? attributes.encode(session.attributes)
       const ttl = this.expirationOf(session, now)
+      let bytes: Buffer
       try {
+        bytes = session.unsavedBytes ?? attributes.encode(session.attributes)
         const record = encodeSessionRecord(session.toRecord(bytes, now))
         statistics.record('cachedDataSize', record.length)
         await node.set(keys.session(id), record, ttl)
@@ -138,11 +139,12 @@ export class SessionBackup {
       if (session.staleIds) void this.#deleteStale(session)
       return true
     }
-    if (session.isValid) this.#failed(session, failure)
+    if (session.isValid) this.failed(session, failure)
     return false
   }
 
-  #failed(session: StickySession, failure: unknown): void {
+  /** Counts and reports that the session could not be stored; its next commit tries again. */
+  failed(session: StickySession, failure: unknown): void {
     const { statistics, events, logger, nodes } = this.#context
     session.storedId = undefined
     statistics.increment('numBackupFailures')

@@ -92,7 +92,14 @@ export class StickyMode implements SessionMode {
       statistics.increment('numNoAttributesAccess')
       return undefined
     }
-    const bytes = attributes.encode(own.attributes)
+    let bytes: Buffer
+    try {
+      bytes = attributes.encode(own.attributes)
+    } catch (error) {
+      // The session stays in this process, and the store keeps what it has.
+      this.#backup.failed(own, error)
+      return undefined
+    }
     if (!idChanged && own.storedBytes?.equals(bytes)) {
       statistics.increment('numNoSessionModification')
       return undefined

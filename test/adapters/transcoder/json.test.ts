@@ -51,7 +51,12 @@ describe('the json transcoder', () => {
   test('reads and writes just as many bytes as maxBytes says', () => {
     const small = jsonTranscoder({ maxBytes: 20 })
     expect(small.encode({ a: 'x'.repeat(12) })).toHaveLength(20)
-    expect(() => small.encode({ a: 'x'.repeat(13) })).toThrow(/21 bytes.*maxBytes.*20/)
+    expect(() => small.encode({ a: 'x'.repeat(13) })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MSM_INVALID_ITEM',
+        message: expect.stringMatching(/21 bytes.*maxBytes.*20/),
+      }),
+    )
     expectUndecodable(small, transcoder.encode({ a: 'x'.repeat(13) }))
   })
 

@@ -237,7 +237,12 @@ describe('what the msgpack transcoder refuses to write', () => {
   test('more bytes than maxBytes', () => {
     const small = msgpackTranscoder({ maxBytes: 20 })
     expect(small.encode({ a: 'x'.repeat(16) })).toHaveLength(20)
-    expect(() => small.encode({ a: 'x'.repeat(17) })).toThrow(/21 bytes.*maxBytes.*20/)
+    expect(() => small.encode({ a: 'x'.repeat(17) })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MSM_INVALID_ITEM',
+        message: expect.stringMatching(/21 bytes.*maxBytes.*20/),
+      }),
+    )
     expectUndecodable(small, transcoder.encode({ a: 'x'.repeat(17) }))
   })
 
