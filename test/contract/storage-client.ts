@@ -1,12 +1,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { NodeAddress, StorageClient, StorageClientFactory, StorageClientOptions } from '../../lib/ports.ts'
 
-/** A node to run the contract against. */
-export interface NodeUnderTest {
+/** A server (or whatever holds the items) that the contract is checked against. */
+export interface StorageUnderTest {
+  /** All clients it makes for the address see the same items. */
   readonly factory: StorageClientFactory
   readonly address: NodeAddress
-  /** Ends the server process and starts an empty one at the same address. */
-  restart(): Promise<void>
+  /** Makes the server forget everything and be a new process, at the same address. */
+  restart(client: StorageClient): Promise<void>
   stop(): Promise<void>
 }
 
@@ -23,13 +24,10 @@ export function uniqueKey(): string {
   return `key-${process.pid}-${keys}`
 }
 
-/**
- * What every StorageClient has to do. Run it in a test file of your own: `start` is called once, and has to start a
- * real server.
- */
-export function storageClientContract(name: string, { start }: { start(): Promise<NodeUnderTest> }): void {
+/** The suite that every StorageClient has to pass. `start` is called once, and has to start a real server. */
+export function storageClientContract(name: string, start: () => Promise<StorageUnderTest>): void {
   describe(`${name} as a StorageClient`, () => {
-    let node: NodeUnderTest
+    let node: StorageUnderTest
     let client: StorageClient
     let key: string
     const value = Buffer.from('value')
@@ -386,7 +384,7 @@ export function storageClientContract(name: string, { start }: { start(): Promis
       it('tells another process after a restart, which has lost everything', async () => {
         const before = await client.probe()
         await client.set(key, value, 100)
-        await node.restart()
+        await node.restart(client)
         expect(await client.probe()).not.toBe(before)
         expect(await client.get(key)).toBeUndefined()
       })

@@ -88,15 +88,18 @@ export async function freePort(): Promise<number> {
 export interface StartOptions {
   port?: number
   args?: string[]
+  /** Environment variables besides those of this process. */
+  env?: Record<string, string>
 }
 
-export async function startMemcached({ port, args = [] }: StartOptions = {}): Promise<Server> {
+export async function startMemcached({ port, args = [], env }: StartOptions = {}): Promise<Server> {
   const own = port ?? (await freePort())
   const asRoot = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
   const server = new Server(
     own,
-    () => run('memcached', ['-l', '127.0.0.1', '-p', `${own}`, '-U', '0', '-t', '1', ...asRoot, ...args]),
-    { send: 'version\r\n', expect: 'VERSION' },
+    () => run('memcached', ['-l', '127.0.0.1', '-p', `${own}`, '-U', '0', '-t', '1', ...asRoot, ...args], env),
+    // The version command of the binary protocol: it is answered before a login, too.
+    { send: `\x80\x0b${'\0'.repeat(22)}`, expect: '\x81\x0b' },
   )
   return server.start()
 }
@@ -129,10 +132,10 @@ export async function startNginx(port: number, http: string): Promise<Server> {
   return new Server(port, () => run('nginx', ['-c', config, '-p', folder, '-e', 'stderr'])).start()
 }
 
-function run(command: string, args: string[]): ChildProcess {
+function run(command: string, args: string[], env: Record<string, string> = {}): ChildProcess {
   const path = findServer(command)
   if (!path) throw new Error(`${command} is not installed`)
-  return spawn(path, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  return spawn(path, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
 function answers(port: number, sign: { send: string; expect: string } | undefined): Promise<boolean> {
@@ -144,7 +147,7 @@ function answers(port: number, sign: { send: string; expect: string } | undefine
     }
     socket.setTimeout(500, () => settle(false))
     socket.once('error', () => settle(false))
-    socket.once('connect', () => (sign ? socket.write(sign.send) : settle(true)))
+    socket.once('connect', () => (sign ? socket.write(sign.send, 'latin1') : settle(true)))
     socket.on('data', (data) => settle(sign === undefined || data.toString('latin1').startsWith(sign.expect)))
     socket.once('close', () => settle(false))
   })
