@@ -1,0 +1,253 @@
+import { once } from 'node:events'
+import http, { type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import express, { type Express, type NextFunction, type Request, type Response } from 'express'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { type SessionManagerOptions, session } from '../../adapters/web/express.ts'
+import { HeldNode } from '../support/held-node.ts'
+
+const quiet = { info: () => {}, warn: () => {}, error: () => {} }
+const HEX = 'A'.repeat(32)
+const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
+
+async function start(routes: (app: Express) => void, options: SessionManagerOptions = {}) {
+  const node = new HeldNode()
+  const sessions = session({
+    memcachedNodes: 'n1:in-memory:1',
+    storage: () => node.client,
+    sessionBackupAsync: false,
+    sessionBackupTimeout: 5000,
+    operationTimeout: 5000,
+    logger: quiet,
+    ...options,
+  })
+  const app = express()
+  app.use(sessions)
+  routes(app)
+  const server = app.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(async () => {
+    server.close()
+    server.closeAllConnections()
+    await sessions.manager.stop()
+  })
+  return { node, manager: sessions.manager, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+interface Answer {
+  status: number | undefined
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+/** A request that tells what has arrived so far. */
+function send(url: string, headers: Record<string, string> = {}, method = 'GET') {
+  const arrived: string[] = []
+  const request = http.request(url, { headers, method, agent: false })
+  const answer = new Promise<Answer>((resolve, reject) => {
+    request.once('error', reject)
+    request.once('response', async (response) => {
+      arrived.push('head')
+      const chunks: Buffer[] = []
+      for await (const chunk of response) chunks.push(chunk as Buffer)
+      arrived.push('end')
+      resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) })
+    })
+  })
+  request.end()
+  return { request, answer, arrived }
+}
+
+const cookieOf = (answer: Answer): string => String(answer.headers['set-cookie']?.[0]).split(';')[0]!
+
+describe('with synchronous backup, no response ends before the store has the change', () => {
+  const routes = (app: Express): void => {
+    let changes = 0
+    app.use((request, _response, next) => {
+      if (request.path !== '/late' && request.path !== '/other') request.session.change = ++changes
+      next()
+    })
+    app.get('/json', (_request, response) => void response.json({ ok: true }))
+    app.get('/other', (_request, response) => void response.json({ ok: true }))
+    app.get('/redirect', (_request, response) => response.redirect('/json'))
+    app.get('/stream', (_request, response) => {
+      response.write('a')
+      response.write('b')
+      response.end('c')
+    })
+    app.get('/file', (_request, response) => response.sendFile(PACKAGE))
+    app.get('/304', (_request, response) => void response.status(304).end())
+    app.get('/error', () => {
+      throw new Error('wrong')
+    })
+    app.get('/error-after-answer', (_request, response) => {
+      response.json({ ok: true })
+      throw new Error('wrong, but too late')
+    })
+    app.get('/late', (request, response) => {
+      response.write('a')
+      request.session.change = ++changes
+      response.end('b')
+    })
+    app.use((_error: unknown, _request: Request, response: Response, _next: NextFunction) => {
+      response.status(500).send('sorry')
+    })
+  }
+
+  it.each([
+    ['res.json', 'GET', '/json', 200, []],
+    ['a redirect', 'GET', '/redirect', 302, []],
+    ['a stream', 'GET', '/stream', 200, []],
+    ['sendFile', 'GET', '/file', 200, []],
+    ['HEAD', 'HEAD', '/json', 200, []],
+    ['304', 'GET', '/304', 304, []],
+    ['an error', 'GET', '/error', 500, []],
+    ['an answer that an error follows', 'GET', '/error-after-answer', 200, []],
+    ['a change after the first byte', 'GET', '/late', 200, ['head']],
+  ])('%s', async (_name, method, path, status, before) => {
+    const { node, url } = await start(routes)
+    const cookie = cookieOf(await send(`${url}/json`).answer)
+    const stored = node.operations.length
+    node.hold()
+    const { answer, arrived } = send(url + path, { cookie }, method)
+    await expect.poll(() => node.operations.length).toBeGreaterThan(stored)
+    // A request that needs no store passes meanwhile: what could have arrived, has.
+    await send(`${url}/other`).answer
+    expect(arrived).toEqual(before)
+    node.release()
+    expect((await answer).status).toBe(status)
+    expect(arrived).toEqual(['head', 'end'])
+  })
+})
+
+it('delivers a body of 5 MB whole that was piped while the store kept it waiting', async () => {
+  const { node, url } = await start((app) => {
+    app.get('/', (request, response) => {
+      request.session.a = 1
+      Readable.from(Array.from({ length: 500 }, () => Buffer.alloc(10_000, 'x'))).pipe(response)
+    })
+  })
+  node.hold()
+  const { answer, arrived } = send(url)
+  await expect.poll(() => node.operations).toContain('set')
+  expect(arrived).toEqual([])
+  node.release()
+  const { body, headers } = await answer
+  expect(body.length).toBe(5_000_000)
+  expect(headers['set-cookie']).toHaveLength(1)
+})
+
+it('stores the session of a client that hangs up early, and what its handler changes after that', async () => {
+  let handlerRuns = (): void => {}
+  let handlerMayEnd = (): void => {}
+  const running = new Promise<void>((resolve) => {
+    handlerRuns = resolve
+  })
+  const { node, url } = await start((app) => {
+    app.get('/', async (request, response) => {
+      request.session.a = 1
+      handlerRuns()
+      await new Promise<void>((resolve) => {
+        handlerMayEnd = resolve
+      })
+      request.session.b = 2
+      response.json({})
+    })
+  })
+  const { request, answer } = send(url)
+  answer.catch(() => {})
+  await running
+  request.destroy()
+  await expect.poll(() => node.operations).toEqual(['set'])
+  handlerMayEnd()
+  await expect.poll(() => node.operations).toEqual(['set', 'set'])
+})
+
+const MALFORMED: string[] = [
+  '',
+  ' ',
+  'x',
+  '12345',
+  HEX,
+  `${HEX}-n9`,
+  `${HEX}-n1-`,
+  `${HEX}-n1-n1`,
+  `${HEX}-n1.`,
+  `${HEX}.n1`,
+  `${HEX}-.t1`,
+  `-n1`,
+  `.t1`,
+  `lock:${HEX}-n1`,
+  `bak:${HEX}-n1`,
+  `validity:${HEX}-n1`,
+  `${HEX.toLowerCase()}-n1`,
+  `${HEX}A-n1`,
+  `${HEX.slice(1)}-n1`,
+  `${HEX.slice(1)}G-n1`,
+  `${HEX}-n1.${'r'.repeat(300)}`,
+  'A'.repeat(5000),
+  '%00',
+  '%zz',
+  '%',
+  `${HEX}-n1%0d%0aset x 0 0 1`,
+  `${HEX}-n1%20`,
+  `${HEX}-n1\t`.concat('x'),
+  `"${HEX}-n1 "`,
+  `${HEX}%2Dn9`,
+  `${HEX}-n1/../x`,
+  `${HEX}-n1\u00e9`,
+  '\u00ff\u00fe',
+  `=${HEX}-n1`,
+  `${HEX} -n1`,
+  `${HEX},n1`,
+  '__proto__',
+  'constructor',
+  '[object Object]',
+  `${HEX}-n1%00`,
+]
+
+describe('a malformed cookie gives a clean new session, and reaches no store', () => {
+  it.each([...MALFORMED.map((value) => `JSESSIONID=${value}`), Array(10).fill(`JSESSIONID=${HEX}-n1`).join('; ')])(
+    '%j',
+    async (cookie) => {
+      const { node, url } = await start((app) => {
+        app.get('/', (request, response) => {
+          request.session.a = 1
+          response.json({ id: request.session.id })
+        })
+      })
+      const { status, headers, body } = await send(url, { cookie }).answer
+      expect(status).toBe(200)
+      const { id } = JSON.parse(body.toString()) as { id: string }
+      expect(id).toMatch(/^[0-9A-F]{32}-n1$/)
+      expect(id).not.toContain(HEX)
+      expect(String(headers['set-cookie'])).toContain(`JSESSIONID=${id};`)
+      expect(node.operations).toEqual(['set'])
+    },
+  )
+})
+
+it('touches no store, sets no cookie and makes no session for ignored requests, but shows the local session', async () => {
+  const { node, url } = await start(
+    (app) => {
+      app.get(['/', '/x.png'], (request, response) => {
+        const count = request.session ? Number(request.session.count ?? 0) : undefined
+        if (request.session) request.session.count = Number(count) + 1
+        response.json({ count: count ?? null })
+      })
+    },
+    { requestUriIgnorePattern: '.*\\.(png|css)$' },
+  )
+  const fresh = await send(`${url}/x.png`).answer
+  expect(fresh.headers['set-cookie']).toBeUndefined()
+  expect(fresh.body.toString()).toBe('{"count":null}')
+  expect(node.operations).toEqual([])
+  const cookie = cookieOf(await send(url).answer)
+  node.operations.length = 0
+  expect((await send(`${url}/x.png?v=1`, { cookie }).answer).body.toString()).toBe('{"count":1}')
+  expect(node.operations).toEqual([])
+  expect((await send(url, { cookie }).answer).body.toString()).toBe('{"count":2}')
+  expect(node.operations).toEqual(['set'])
+})
