@@ -82,7 +82,7 @@ export class MemcachedConnection {
   readonly #client: Memjs.Client
   readonly #socket: Socket
   readonly #onEnd: (connection: MemcachedConnection) => void
-  #sequence = 0
+  #sequence: number
   #ended = false
   #corked = false
   readonly #uncork = (): void => {
@@ -91,7 +91,7 @@ export class MemcachedConnection {
   }
 
   /** Begins to connect. `onEnd` is called once, before anything in flight is rejected. */
-  constructor(address: MemcachedAddress, onEnd: (connection: MemcachedConnection) => void) {
+  constructor(address: MemcachedAddress, onEnd: (connection: MemcachedConnection) => void, lastSequence = 0) {
     const memjs = loadMemjs()
     const timeout = address.timeout / 1000
     // Objects of their own, as memjs writes its defaults into them.
@@ -104,6 +104,7 @@ export class MemcachedConnection {
     this.#server = server
     this.#client = new memjs.Client([server], { retries: 1, failover: false, logger: SILENT })
     this.#onEnd = onEnd
+    this.#sequence = lastSequence
     server.sock(false, () => {})
     this.#socket = socketOf(server)!
     this.#socket.setNoDelay(true)

@@ -18,8 +18,8 @@ export class TcpProxy {
   readonly port: number
   /** Connections accepted since the start. */
   connections = 0
-  /** Bytes passed on since the start. */
-  readonly bytes: { toServer: number; toClient: number } = { toServer: 0, toClient: 0 }
+  /** Bytes passed on since the start, and bytes from clients that were held back or lost. */
+  readonly bytes: { toServer: number; toClient: number; held: number } = { toServer: 0, toClient: 0, held: 0 }
   readonly #target: { host: string; port: number }
   readonly #links = new Set<Link>()
   #server: Server | undefined
@@ -200,9 +200,9 @@ class Link {
   }
 
   #toServer(piece: Piece): void {
-    if (this.lost) return
-    if (this.#proxy.mode === 'silent' || !this.#upstream) {
-      this.#heldToServer.push(piece)
+    if (this.lost || this.#proxy.mode === 'silent' || !this.#upstream) {
+      if (piece !== 'end') this.#proxy.bytes.held += piece.length
+      if (!this.lost) this.#heldToServer.push(piece)
     } else if (piece === 'end') {
       this.#upstream.end()
     } else {

@@ -1,10 +1,22 @@
 import { describe, expect, it } from 'vitest'
 import { MemoryStorageClient, MemoryStore, memoryStorage } from '../../../adapters/storage/memory.ts'
 import type { NodeAddress } from '../../../lib/ports.ts'
-import { clientOptions } from '../../contract/storage-client.ts'
+import { clientOptions, storageClientContract } from '../../contract/storage-client.ts'
 
 const address: NodeAddress = { nodeId: undefined, kind: 'memory', host: '', port: 0, label: 'memory' }
 const value = Buffer.from('value')
+
+storageClientContract('The memory store', {
+  start: async () => {
+    const store = new MemoryStore()
+    return {
+      address,
+      factory: () => new MemoryStorageClient({ store }),
+      restart: async () => store.start({ empty: true }),
+      stop: async () => store.stop(),
+    }
+  },
+})
 
 describe('The memory store', () => {
   it('is made by its factory, each with items of its own', async () => {
