@@ -7,8 +7,8 @@ import { uniqueKey } from './storage-client.ts'
 
 export interface NetworkedStorage {
   startServer(): Promise<Server>
-  /** A client with an `operationTimeout` that is long enough not to end a test by itself. */
-  connect(host: string, port: number): StorageClient
+  /** By default with an `operationTimeout` that is long enough not to end a test by itself. */
+  connect(host: string, port: number, operationTimeout?: number): StorageClient
 }
 
 const UNAVAILABLE = { code: 'ERR_MSM_NODE_UNAVAILABLE' }
@@ -199,6 +199,17 @@ export function storageClientFaultContract(name: string, storage: NetworkedStora
         await heldBack()
         const [result] = await Promise.allSettled([inFlight, client.close()])
         expect(result).toMatchObject({ status: 'rejected', reason: { code: 'ERR_MSM_STATE' } })
+      })
+
+      it('is given up in the end even if nobody resets, and works again after that', async () => {
+        const impatient = storage.connect(proxy.host, proxy.port, 40)
+        await impatient.get(key)
+        proxy.blackhole()
+        await expect(impatient.get(key)).rejects.toMatchObject(UNAVAILABLE)
+        await expect(impatient.get(key)).rejects.toMatchObject(UNAVAILABLE)
+        await proxy.heal()
+        expect(await read(impatient)).toBe('value')
+        await impatient.close()
       })
 
       it('leaves the server alone with a late reply that nobody takes for his own', async () => {

@@ -33,7 +33,10 @@ storageClientContract('The memcached client', {
   },
 })
 
-storageClientFaultContract('The memcached client', { startServer: () => startMemcached(), connect })
+storageClientFaultContract('The memcached client', {
+  startServer: () => startMemcached(),
+  connect: (host, port, operationTimeout = 5000) => connect(host, port, { operationTimeout }),
+})
 
 describe('The memcached client', () => {
   let server: Server
