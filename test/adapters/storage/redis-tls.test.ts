@@ -5,6 +5,7 @@ import { redisStorage } from '../../../adapters/storage/redis.ts'
 import type { StorageClient } from '../../../lib/ports.ts'
 import { clientOptions } from '../../contract/storage-client.ts'
 import { freePort, type Server, startRedis } from '../../support/servers.ts'
+import { TcpProxy } from '../../support/tcp-proxy.ts'
 
 /** Made for this test, for the name localhost, by itself; good for nothing else. */
 const CERTIFICATE = `-----BEGIN CERTIFICATE-----
@@ -29,10 +30,10 @@ describe('The Redis client over TLS', () => {
   let port: number
   let client: StorageClient
   const names: unknown[] = []
-  const open = (host: string): StorageClient => {
-    const label = `rediss://${host}:${port}/0`
-    const url = `rediss://:secret@${host}:${port}`
-    client = redisStorage({ nodeId: undefined, kind: 'redis', host, port, url, label }, clientOptions)
+  const open = (host: string, at = port): StorageClient => {
+    const label = `rediss://${host}:${at}/0`
+    const url = `rediss://:secret@${host}:${at}`
+    client = redisStorage({ nodeId: undefined, kind: 'redis', host, port: at, url, label }, clientOptions)
     return client
   }
   /** What NODE_EXTRA_CA_CERTS does, which is read only when a process starts. */
@@ -88,20 +89,15 @@ describe('The Redis client over TLS', () => {
   })
 
   it('ends a handshake that a server does not answer, on a reset and on close', async () => {
-    const silent = await import('node:net').then(({ createServer }) => createServer(() => {}))
-    const silentPort = await freePort()
-    await new Promise<void>((resolve) => silent.listen(silentPort, '127.0.0.1', resolve))
-    const url = `rediss://127.0.0.1:${silentPort}`
-    client = redisStorage(
-      { nodeId: undefined, kind: 'redis', host: '127.0.0.1', port: silentPort, url, label: url },
-      clientOptions,
-    )
+    const proxy = await TcpProxy.start({ host: '127.0.0.1', port })
+    proxy.blackhole()
+    open('localhost', proxy.port)
     const first = client.get('k')
-    setTimeout(() => client.reset(), 20)
+    void vi.waitFor(() => expect(proxy.bytes.held).toBeGreaterThan(0), { interval: 2 }).then(() => client.reset())
     await expect(first).rejects.toMatchObject({ code: 'ERR_MSM_NODE_UNAVAILABLE' })
     const second = client.get('k')
     setTimeout(() => void client.close(), 20)
     await expect(second).rejects.toMatchObject({ code: 'ERR_MSM_STATE' })
-    await new Promise((resolve) => silent.close(resolve))
+    await proxy.stop()
   })
 })
