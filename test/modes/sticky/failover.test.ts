@@ -86,7 +86,10 @@ it('serves sessions from memory with all nodes down, and stores them when a node
   await expect.poll(() => down(manager, 'n1')() && down(manager, 'n2')(), { timeout: 5000 }).toBe(true)
   const fresh = await call('/set?a=b')
   expect(fresh.announced).toMatch(/^[0-9A-F]{32}$/)
-  expect(await call('/get', old.id)).toMatchObject({ id: old.id, announced: undefined, attributes: { foo: 'bar' } })
+  // Of two nodes one is noticed first, and the session may have been moved to the other before that one is.
+  const served = await call('/get', old.id)
+  expect(served.id.slice(0, 32)).toBe(old.id.slice(0, 32))
+  expect(served.attributes).toEqual({ foo: 'bar' })
   expect(await call('/get', fresh.id)).toMatchObject({ id: fresh.id, announced: undefined, attributes: { a: 'b' } })
   clients.get('n2')!.start({ empty: true })
   await expect.poll(() => !down(manager, 'n2')(), { timeout: 2000 }).toBe(true)
