@@ -123,7 +123,7 @@ export function storageClientFaultContract(name: string, storage: NetworkedStora
 
       it('fails them when the server is killed, and works again once it is back', async () => {
         await client.get(key)
-        server.pause()
+        await server.pause()
         await Promise.all([failsAtOnce(client.get(key)), server.kill()])
         await expect(client.get(key)).rejects.toMatchObject(UNAVAILABLE)
         await server.start()
@@ -246,7 +246,7 @@ export function storageClientFaultContract(name: string, storage: NetworkedStora
       it('is applied once at most by a server that was stopped and goes on', async () => {
         const [before, during] = [uniqueKey(), uniqueKey()]
         await client.get(key)
-        server.pause()
+        await server.pause()
         const sent = proxy.bytes.toServer
         const inFlight = client.add(before, late, 100)
         await vi.waitFor(() => expect(proxy.bytes.toServer).toBeGreaterThan(sent), { interval: 2 })

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findServer } from './install-servers.ts'
@@ -66,8 +66,10 @@ export class Server {
     await this.start()
   }
 
-  pause(): void {
+  /** Stops the process as it is, and waits until each of its threads has stopped: nothing is answered from then on. */
+  async pause(): Promise<void> {
     this.#child?.kill('SIGSTOP')
+    while (!isStopped(this.pid)) await new Promise((resolve) => setTimeout(resolve, 1))
   }
 
   resume(): void {
@@ -75,14 +77,21 @@ export class Server {
   }
 }
 
-/** A port that is free now. */
+/** A port that is free now; a server that is restarted finds it free again. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    // Below the ports that outgoing connections are given: one of those would take it while the server is down.
+    const port = 12_000 + Math.floor(Math.random() * 20_000)
+    const server = createServer()
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => resolve(true))
+    })
+    if (!free) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 export interface StartOptions {
@@ -136,6 +145,13 @@ function run(command: string, args: string[], env: Record<string, string> = {}):
   const path = findServer(command)
   if (!path) throw new Error(`${command} is not installed`)
   return spawn(path, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+/** Whether SIGSTOP has reached all threads; only Linux tells. */
+function isStopped(pid: number): boolean {
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return true
+  return readdirSync(tasks).every((task) => /\) [TtZX] /.test(readFileSync(`${tasks}/${task}/stat`, 'latin1')))
 }
 
 function answers(port: number, sign: { send: string; expect: string } | undefined): Promise<boolean> {

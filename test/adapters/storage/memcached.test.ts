@@ -79,7 +79,7 @@ describe('The memcached client', () => {
     // memjs starts its only timer again with every operation; what it waits for then is never given up, or all of it is.
     const client = open(server.host, server.port, { operationTimeout: 100 })
     await client.get('k')
-    server.pause()
+    await server.pause()
     const stuck = client.get('k')
     setTimeout(() => client.reset(), 100)
     const others = setInterval(() => client.get('k').catch(() => {}), 20)
