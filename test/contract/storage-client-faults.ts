@@ -202,13 +202,13 @@ export function storageClientFaultContract(name: string, storage: NetworkedStora
       })
 
       it('is given up in the end even if nobody resets, and works again after that', async () => {
-        const impatient = storage.connect(proxy.host, proxy.port, 40)
-        await impatient.get(key)
+        const impatient = storage.connect(proxy.host, proxy.port, 100)
+        await vi.waitFor(() => impatient.get(key))
         proxy.blackhole()
         await expect(impatient.get(key)).rejects.toMatchObject(UNAVAILABLE)
         await expect(impatient.get(key)).rejects.toMatchObject(UNAVAILABLE)
         await proxy.heal()
-        expect(await read(impatient)).toBe('value')
+        await vi.waitFor(async () => expect(await read(impatient)).toBe('value'))
         await impatient.close()
       })
 
