@@ -16,6 +16,12 @@ export interface SessionManagerEvents {
   created: { session: string }
   destroyed: { session: string; reason: DestroyReason }
   idChanged: { session: string; reason: IdChangeReason; fromNode?: string; toNode?: string }
+  /** Two requests changed the same attributes at the same time; how that was resolved. */
+  conflict: { session: string; attributes: string[]; resolution: 'mine' | 'theirs' | 'merged' }
+  /** A request did not get the lock of its session in time. */
+  lockTimeout: { session: string; waitedMs: number; rejected: boolean }
+  /** The lease of a lock ended while its request was still running, and others may have had it since. */
+  lockLost: { session: string }
   backupFailed: { session: string; node?: string; error: unknown }
   recordRejected: { session: string; node?: string; error: unknown }
   nodeDown: { node: string; error: unknown }

@@ -5,13 +5,13 @@ import { hashSessionId } from './ids/id-hash.ts'
 import { SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
 import { StorageKeyFormat } from './ids/storage-key-format.ts'
 import { isPromise, type MaybePromise } from './maybe-promise.ts'
+import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
 import type { SessionMode } from './modes/session-mode.ts'
 import { StickyMode } from './modes/sticky/sticky-mode.ts'
 import { NodeSelector } from './nodes/node-selector.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { CookieCodec, SessionTranscoder, StorageClientFactory } from './ports.ts'
 import { AttributeCodec } from './session/attribute-codec.ts'
-import type { Session } from './session/session.ts'
 import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
 import type { SessionContext } from './session-context.ts'
 import { Statistics, type StatisticsSnapshot } from './statistics.ts'
@@ -65,10 +65,7 @@ export class SessionManager {
       attributes: new AttributeCodec(adapters.transcoder, options.attributeFilter, statistics, logger),
       cookies: adapters.cookies,
     }
-    if (!options.sticky) {
-      throw new TypeError('sticky: false is not valid. It must be true: this version has sticky mode only.')
-    }
-    this.#mode = new StickyMode(this.#context)
+    this.#mode = options.sticky ? new StickyMode(this.#context) : new NonStickyMode(this.#context)
     for (const warning of options.warnings) logger.warn(warning)
   }
 
@@ -125,6 +122,7 @@ export class SessionManager {
   /**
    * Begins a request: finds its session. Synchronous if the session is in this process, so that a request that needs no
    * store does not wait for a tick.
+   * @throws SessionManagerError with an HTTP status: 503 if no node can be asked, or the lock is not to be had in time
    */
   begin<R extends SessionRequest>(request: R, binding: WebBinding<R>): MaybePromise<SessionExchange<R>> {
     if (this.#state !== 'started') return this.start().then(() => this.begin(request, binding))
@@ -133,27 +131,15 @@ export class SessionManager {
     const isIgnored =
       ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
     const id = this.#presentedId(request.headers.cookie)
-    if (id === undefined || isIgnored) {
-      const session = id && this.#mode.peek(id)
-      return new SessionExchange(request, binding, this.#context, this.#mode, id, isIgnored, session)
-    }
-    const found = this.#mode.acquire(id)
-    if (isPromise(found)) return found.then((session) => this.#exchange(request, binding, id, session))
-    return this.#exchange(request, binding, id, found)
+    const exchange = new SessionExchange(request, binding, this.#context, this.#mode, id, isIgnored)
+    if (options.lazy && !isIgnored) return exchange
+    const loading = exchange.load()
+    return isPromise(loading) ? loading.then(() => exchange) : exchange
   }
 
   /** The hash under which logs and events speak of a session. */
   hashOf(sessionId: string): string {
     return hashSessionId(sessionId)
-  }
-
-  #exchange<R extends SessionRequest>(
-    request: R,
-    binding: WebBinding<R>,
-    id: SessionIdParts,
-    session: Session | undefined,
-  ): SessionExchange<R> {
-    return new SessionExchange(request, binding, this.#context, this.#mode, id, false, session)
   }
 
   /** The first cookie value that has exactly the form of an id; whatever else a client sends is no id. */

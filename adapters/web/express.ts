@@ -28,6 +28,15 @@ export interface SessionMethods {
   save(callback?: SessionCallback): Promise<void>
   /** Counts as a use of the session; every request does. Here for express-session's sake. */
   touch(): this
+  /**
+   * With `lockingMode: 'app'`: waits until no other request of this session has the lock, and takes it; what others have
+   * stored meanwhile is in the session then. Released by `unlock`, `commit`, or the end of the response.
+   */
+  lock(callback?: SessionCallback): Promise<void>
+  /** Stores what has changed and releases the lock. */
+  unlock(callback?: SessionCallback): Promise<void>
+  /** Stores what has changed and releases the lock: for a handler that goes on streaming. */
+  commit(callback?: SessionCallback): Promise<void>
 }
 
 /** What an Express app sees as `req.session`. */
@@ -38,9 +47,13 @@ declare global {
     interface Request {
       session: Session
       sessionID: string
+      /** With `lazy: true`: loads the session, which is `req.session` from then on. */
+      loadSession(): Promise<Session>
     }
   }
 }
+
+const EXCHANGE: unique symbol = Symbol('session exchange')
 
 /** A request of Express, or of any connect-style server. */
 type Request = IncomingMessage & {
@@ -48,6 +61,8 @@ type Request = IncomingMessage & {
   secure?: boolean
   session?: unknown
   sessionID?: string
+  loadSession?: unknown
+  [EXCHANGE]?: Exchange
 }
 
 type Next = (error?: unknown) => void
@@ -58,7 +73,6 @@ export interface SessionMiddleware {
   readonly manager: SessionManager
 }
 
-const REQUEST: unique symbol = Symbol('request')
 type Exchange = SessionExchange<Request>
 
 /** Shows the exchange's session as `req.session`, as after `regenerate` or `destroy`. */
@@ -96,6 +110,15 @@ const api = {
   touch(): unknown {
     return this
   },
+  lock(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).acquireLock(), callback)
+  },
+  unlock(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).release(), callback)
+  },
+  commit(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).release(), callback)
+  },
 }
 
 const binding = {
@@ -117,30 +140,44 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
   function middleware(request: Request, response: ServerResponse, next: Next): void {
     // A second middleware on the way, a router's own perhaps: the first one has the session.
-    if (REQUEST in request) {
+    if (request[EXCHANGE]) {
       next()
       return
     }
-    Object.defineProperty(request, REQUEST, { value: true })
     const began = manager.begin(request, binding)
     if (began instanceof Promise) {
-      began.then((exchange) => attach(exchange, request, response)).then(() => next(), next)
+      began.then((exchange) => attach(exchange, request, response, next)).then(() => next(), next)
       return
     }
-    attach(began, request, response)
+    attach(began, request, response, next)
     next()
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
 }
 
-function attach(exchange: Exchange, request: Request, response: ServerResponse): void {
+function attach(exchange: Exchange, request: Request, response: ServerResponse, next: Next): void {
+  Object.defineProperty(request, EXCHANGE, { value: exchange })
+  if (exchange.isLoaded) show(exchange, request)
+  else request.loadSession = loadSession
+  if (!exchange.isIgnored) hookResponse(response, exchange as never, () => sync(exchange), next)
+}
+
+function show(exchange: Exchange, request: Request): void {
   const { facade } = exchange
   if (!facade) return
   request.session = facade.proxy
   // Of a new session the id is made when it is asked for: most requests without a session never get one.
   if (facade.session) request.sessionID = facade.session.id
   else Object.defineProperty(request, 'sessionID', lazySessionId)
-  hookResponse(response, exchange as never, () => sync(exchange))
+}
+
+async function loadSession(this: Request): Promise<unknown> {
+  const exchange = this[EXCHANGE]!
+  if (!exchange.isLoaded) {
+    await exchange.load()
+    show(exchange, this)
+  }
+  return this.session
 }
 
 const lazySessionId: PropertyDescriptor = {

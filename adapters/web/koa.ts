@@ -29,6 +29,15 @@ export interface SessionMethods {
   save(callback?: SessionCallback): Promise<void>
   /** Counts as a use of the session; every request does. */
   touch(): this
+  /**
+   * With `lockingMode: 'app'`: waits until no other request of this session has the lock, and takes it; what others have
+   * stored meanwhile is in the session then. Released by `unlock`, `commit`, or the end of the response.
+   */
+  lock(callback?: SessionCallback): Promise<void>
+  /** Stores what has changed and releases the lock. */
+  unlock(callback?: SessionCallback): Promise<void>
+  /** Stores what has changed and releases the lock: for a handler that goes on streaming. */
+  commit(callback?: SessionCallback): Promise<void>
 }
 
 /** What a Koa app sees as `ctx.session`. Assign null to end the session, an object to replace its content. */
@@ -38,6 +47,8 @@ declare module 'koa' {
   interface DefaultContext {
     get session(): Session
     set session(value: Session | { [name: string]: unknown } | null)
+    /** With `lazy: true`: loads the session, which is `ctx.session` from then on. */
+    loadSession(): Promise<Session>
   }
 }
 
@@ -49,6 +60,8 @@ interface Context {
   secure: boolean
   method: string
   headers: IncomingMessage['headers']
+  loadSession?: unknown
+  onerror(error: unknown): void
 }
 
 export interface SessionMiddleware {
@@ -84,6 +97,15 @@ const api = {
   },
   touch(): unknown {
     return this
+  },
+  lock(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).acquireLock(), callback)
+  },
+  unlock(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).release(), callback)
+  },
+  commit(callback?: SessionCallback): Promise<void> {
+    return settle(exchangeOf(this).release(), callback)
   },
 }
 
@@ -133,7 +155,8 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
     if (!Object.hasOwn(shared, 'session')) Object.defineProperty(shared, 'session', property)
     const exchange = await manager.begin(context, binding)
     context[EXCHANGE] = exchange
-    if (!exchange.isIgnored) hookResponse(context.res, exchange as never)
+    if (!exchange.isLoaded) context.loadSession = loadSession
+    if (!exchange.isIgnored) hookResponse(context.res, exchange as never, undefined, (error) => context.onerror(error))
     try {
       await next()
     } finally {
@@ -141,4 +164,10 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
     }
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
+}
+
+async function loadSession(this: OwnContext): Promise<unknown> {
+  const exchange = this[EXCHANGE]!
+  if (!exchange.isLoaded) await exchange.load()
+  return exchange.session
 }

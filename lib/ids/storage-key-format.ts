@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 const MAX_KEY_BYTES = 250
 /** Printable ASCII without space: what a memcached key may hold. */
 const KEY_CHARACTERS = /^[\x21-\x7e]*$/
-const RESERVED = /^(?:lock|bak|validity):/
+const RESERVED = /^(?:lock|bak|validity|gone):/
 
 const PREFIX_FORM =
   "a comma list of 'static:<text>', 'host', 'host.hash', 'context', 'context.hash' and 'webappVersion'"
@@ -27,12 +27,14 @@ export class StorageKeyFormat {
   readonly #lock: string
   readonly #backup: string
   readonly #validityBackup: string
+  readonly #tombstone: string
 
   constructor(prefix = '') {
     this.prefix = prefix
     this.#validity = `validity:${prefix}`
     this.#lock = `lock:${prefix}`
     this.#backup = `bak:${prefix}`
+    this.#tombstone = `gone:${prefix}`
     // Twice the prefix: the original makes the backup key from the validity key as from a session id.
     this.#validityBackup = `bak:${prefix}validity:${prefix}`
   }
@@ -64,6 +66,11 @@ export class StorageKeyFormat {
     return this.#validityBackup + id
   }
 
+  /** Says that a session was destroyed. It has the part of the id that never changes, wherever the session was. */
+  tombstone(base: string): string {
+    return this.#tombstone + base
+  }
+
   isBackupKey(key: string): boolean {
     return key.startsWith('bak:')
   }
@@ -87,7 +94,10 @@ export function parseStorageKeyPrefix(config: string | null | undefined, values:
     throw refused(config, `It gives ${JSON.stringify(prefix)}, but a key holds printable ASCII without spaces only.`)
   }
   if (RESERVED.test(prefix)) {
-    throw refused(config, `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:' and 'validity:' are reserved.`)
+    throw refused(
+      config,
+      `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:', 'validity:' and 'gone:' are reserved.`,
+    )
   }
   return prefix
 }

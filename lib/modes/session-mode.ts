@@ -1,28 +1,51 @@
 import type { DestroyReason } from '../events.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
+import type { SessionLock } from '../locking/session-lock.ts'
 import type { MaybePromise } from '../maybe-promise.ts'
 import type { Session } from '../session/session.ts'
+
+/** One request's use of its session, as a mode sees it. */
+export interface SessionUse {
+  readonly method: string
+  /** Path and query. */
+  readonly url: string
+  /** The lock this request has, if its mode took one. */
+  lock: SessionLock | undefined
+  /** False once the response head is sent: the client can learn no other id. */
+  readonly canChangeId: boolean
+  /** True if the request may have changed an attribute. */
+  readonly mayHaveChanged: boolean
+}
 
 /** What the sticky and the non-sticky mode do differently. One is chosen when the manager is made. */
 export interface SessionMode {
   start(): void
   /** Finishes what is under way, within `limit` milliseconds, and stops all background work. */
   stop(limit: number): Promise<void>
-  /** The session a client asks for, ready for a request, or undefined if there is none. */
-  acquire(id: SessionIdParts): MaybePromise<Session | undefined>
+  /**
+   * The session a client asks for, locked if it has to be, ready for a request, or undefined if there is none.
+   * @throws SessionManagerError ERR_MSM_STORAGE_UNAVAILABLE if no node could be asked, ERR_MSM_LOCK_TIMEOUT
+   */
+  acquire(id: SessionIdParts, use: SessionUse): MaybePromise<Session | undefined>
   /** The session as this process holds it, without asking a store and without counting as an access. */
   peek(id: SessionIdParts): Session | undefined
   /** A new session; it is neither stored nor found before its first commit. */
   create(): Session
   /**
    * Stores what has to be stored. A promise if the response has to wait for it.
-   * @param mayHaveChanged whether the request may have changed an attribute
+   * @throws SessionManagerError if the response must be an error instead: a conflict, or `commitFailurePolicy: 'error'`
    */
-  commit(session: Session, mayHaveChanged: boolean): MaybePromise<void>
+  commit(session: Session, use: SessionUse): MaybePromise<void>
+  /** The request is over: gives its lock back, and notes that the session was in use. */
+  release(session: Session | undefined, use: SessionUse): void
+  /** A request that left its session alone is over: the session counts as used all the same. */
+  touch(id: SessionIdParts): void
   /** Stores the session now. @throws SessionManagerError if no node took it. */
-  save(session: Session): Promise<void>
-  /** The session as the store has it, in place of what this request holds. */
-  reload(session: Session): Promise<void>
+  save(session: Session, use: SessionUse): Promise<void>
+  /** The session as the store has it. @throws SessionManagerError ERR_MSM_SESSION_INVALID if it is gone */
+  reload(session: Session, use: SessionUse): Promise<Session>
+  /** Takes the session's lock for this request, for `lockingMode: 'app'`. @throws SessionManagerError ERR_MSM_LOCK_TIMEOUT */
+  lock(session: Session, use: SessionUse): Promise<void>
   /** Ends the session, here and in the store. */
   remove(session: Session, reason: DestroyReason): Promise<void>
   readonly activeSessions: number

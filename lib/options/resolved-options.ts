@@ -1,4 +1,6 @@
+import type { ConnectionOptions } from 'node:tls'
 import { isJvmRoute } from '../ids/session-id-format.ts'
+import type { ConflictPolicy, MergeAttribute } from '../modes/non-sticky/attribute-merge.ts'
 import type { NodesConfig } from '../nodes/memcached-nodes.ts'
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
 import type { ResolvedCookie } from './cookie.ts'
@@ -28,6 +30,15 @@ export interface PlainOptions {
   readonly operationTimeout: number
   readonly sessionBackupAsync: boolean
   readonly sessionBackupTimeout: number
+  readonly lazy: boolean
+  readonly touchAfterSeconds: number
+  readonly lockTimeoutMs: number
+  readonly lockTimeoutPolicy: 'proceed' | 'reject'
+  readonly conflictPolicy: ConflictPolicy
+  readonly mergeAttribute: MergeAttribute | undefined
+  readonly storageFailurePolicy: 'error' | 'anonymous'
+  readonly commitFailurePolicy: 'respond' | 'error'
+  readonly tls: ConnectionOptions | undefined
   readonly username: string | undefined
   readonly password: string | undefined
   readonly enableStatistics: boolean
@@ -74,6 +85,10 @@ const factory: ValueType<StorageClientFactory> = {
   form: 'a StorageClientFactory function',
   parse: (value) => (typeof value === 'function' ? (value as StorageClientFactory) : INVALID),
 }
+const mergeFunction: ValueType<MergeAttribute> = {
+  form: 'a function (name, base, mine, theirs) => value',
+  parse: (value) => (typeof value === 'function' ? (value as MergeAttribute) : INVALID),
+}
 const transcoderObject = objectWith<SessionTranscoder>('a SessionTranscoder: { name, encode, decode }', [
   'encode',
   'decode',
@@ -91,6 +106,19 @@ export const PLAIN_OPTIONS: Table<PlainOptions> = {
   operationTimeout: attribute(whole('milliseconds', 1), 1000),
   sessionBackupAsync: { type: flag, text: true, defaultFrom: ({ sticky }) => sticky },
   sessionBackupTimeout: attribute(whole('milliseconds', 1), 100),
+  lazy: { type: flag, default: false, text: true },
+  touchAfterSeconds: { type: whole('seconds', 0), default: 1, text: true },
+  lockTimeoutMs: {
+    type: whole('milliseconds', 0),
+    text: true,
+    defaultFrom: ({ operationTimeout }) => operationTimeout,
+  },
+  lockTimeoutPolicy: { type: oneOf('proceed', 'reject'), default: 'proceed' },
+  conflictPolicy: { type: oneOf('mine', 'theirs', 'reject'), default: 'mine' },
+  mergeAttribute: { type: mergeFunction, default: undefined },
+  storageFailurePolicy: { type: oneOf('error', 'anonymous'), default: 'error' },
+  commitFailurePolicy: { type: oneOf('respond', 'error'), default: 'respond' },
+  tls: { type: objectWith<ConnectionOptions>('options of node:tls, such as { ca }', []), secret: true },
   username: attribute<string | undefined>(someText, undefined),
   password: { type: someText, secret: true },
   enableStatistics: attribute(flag, true),

@@ -1,3 +1,5 @@
+import type { ConnectionOptions } from 'node:tls'
+import type { ConflictPolicy, MergeAttribute } from '../modes/non-sticky/attribute-merge.ts'
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
 import type { CookieOptions } from './cookie.ts'
 
@@ -23,6 +25,8 @@ export interface SessionManagerOptions {
   failoverNodes?: string | null
   /** SASL user name, for memcached; Redis takes its from the URL. @default none (MSM) */
   username?: string
+  /** TLS options of `rediss://` nodes, as node:tls has them: `ca`, `cert`, `key`, … @default Node's own (ours) */
+  tls?: ConnectionOptions
   /** SASL password, for memcached; Redis takes its from the URL. @default none (MSM) */
   password?: string
   /**
@@ -64,6 +68,34 @@ export interface SessionManagerOptions {
   lockingMode?: 'none' | 'all' | 'auto' | 'app' | 'optimistic' | `uriPattern:${string}` | (string & {})
   /** Seconds after which the lock of a process that died is free. @default 5 (MSM) */
   lockExpiration?: WholeOption
+  /** Milliseconds a request waits for the lock of its session. @default operationTimeout (MSM) */
+  lockTimeoutMs?: WholeOption
+  /**
+   * What becomes of a request that does not get the lock in time: it goes on, and its changes are merged with those of
+   * others, or it is answered 503. @default 'proceed' (MSM; there the later write won)
+   */
+  lockTimeoutPolicy?: 'proceed' | 'reject'
+  /**
+   * Whose value an attribute gets that two requests changed at the same time; `'reject'` answers the second one 409 and
+   * stores none of its changes. Non-sticky mode. @default 'mine', with an event (ours)
+   */
+  conflictPolicy?: ConflictPolicy
+  /** Joins the values of an attribute that two requests changed, in place of `conflictPolicy`. @default none (ours) */
+  mergeAttribute?: MergeAttribute
+  /** True: nothing is loaded before a request asks for it by `loadSession()`. @default false (ours) */
+  lazy?: FlagOption
+  /** Seconds within which the use of a session is not noted in the store again. Non-sticky mode. @default 1 (ours) */
+  touchAfterSeconds?: WholeOption
+  /**
+   * What becomes of a request whose session no node can be asked for: it is answered 503, or served with an empty session
+   * that is not stored, its cookie untouched. Non-sticky mode. @default 'error' (ours)
+   */
+  storageFailurePolicy?: 'error' | 'anonymous'
+  /**
+   * What becomes of a response whose session could not be stored: it is sent, or replaced by a 503. Non-sticky mode.
+   * @default 'respond' (ours)
+   */
+  commitFailurePolicy?: 'respond' | 'error'
   /**
    * Requests that leave sessions alone. It has to match the whole of the path, of path and query, or of
    * `METHOD path?query`. @default none (MSM)

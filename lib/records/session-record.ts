@@ -128,6 +128,11 @@ export function decodeSessionRecord(bytes: Buffer): SessionRecord {
   return record
 }
 
+/** When a record was written, without reading the rest; 0 if the bytes are too short to say. Never throws. */
+export function lastBackupTimeOf(bytes: Buffer): number {
+  return bytes.length < FIXED_LENGTH ? 0 : Number(bytes.readBigInt64BE(34))
+}
+
 function checkFields(record: SessionRecord): void {
   const { version, savedRequest, savedPrincipal } = record
   if (version !== 1 && version !== 2) throw invalid(`version ${version} is unknown`)

@@ -48,6 +48,26 @@ export class AttributeCodec {
     return attributes
   }
 
+  /** One attribute by itself, to compare it with; undefined if it is not there or is not stored. */
+  encodeOne(attributes: SessionAttributes, name: string): Buffer | undefined {
+    if (!Object.hasOwn(attributes, name) || !this.isStored(name)) return undefined
+    try {
+      return this.#transcoder.encode({ [name]: attributes[name] })
+    } catch {
+      return undefined
+    }
+  }
+
+  /** What is stored of encoded attributes: the bytes themselves. */
+  seal(bytes: Buffer, _base: string): Buffer {
+    return bytes
+  }
+
+  /** The encoded attributes in what is stored. */
+  open(stored: Buffer, _base: string): Buffer {
+    return stored
+  }
+
   #filtered(attributes: SessionAttributes): SessionAttributes {
     const stored: SessionAttributes = {}
     for (const name of Object.keys(attributes)) {

@@ -1,6 +1,8 @@
+import { SessionManagerError } from '../errors.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
-import { chain, type MaybePromise } from '../maybe-promise.ts'
-import type { SessionMode } from '../modes/session-mode.ts'
+import type { SessionLock } from '../locking/session-lock.ts'
+import { isPromise, type MaybePromise } from '../maybe-promise.ts'
+import type { SessionMode, SessionUse } from '../modes/session-mode.ts'
 import type { SessionContext } from '../session-context.ts'
 import type { Session } from './session.ts'
 import { type FacadeHost, SessionFacade } from './session-facade.ts'
@@ -22,16 +24,21 @@ export interface WebBinding<R extends SessionRequest = SessionRequest> {
 }
 
 /** One request and its session, from `SessionManager.begin` until its response has ended. */
-export class SessionExchange<R extends SessionRequest = SessionRequest> implements FacadeHost {
+export class SessionExchange<R extends SessionRequest = SessionRequest> implements FacadeHost, SessionUse {
   readonly request: R
   /** True if `requestUriIgnorePattern` matches: the request touches no store and gets no cookie. */
   readonly isIgnored: boolean
-  /** What the app sees as its session; undefined if the request is ignored, or after `destroy`. */
+  /** What the app sees as its session; undefined if the request is ignored, or not loaded yet, or after `destroy`. */
   facade: SessionFacade<SessionExchange<R>> | undefined
+  lock: SessionLock | undefined
   readonly #binding: WebBinding<R>
   readonly #context: SessionContext
   readonly #mode: SessionMode
   readonly #presented: SessionIdParts | undefined
+  #isLoaded = false
+  /** True if the session of this request is not to be stored or announced, as it could not be loaded or stored. */
+  #isAnonymous = false
+  #ending: Promise<void> | undefined
   #announced: string | undefined
   #headSent = false
   #finished = false
@@ -44,7 +51,6 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     mode: SessionMode,
     presented: SessionIdParts | undefined,
     isIgnored: boolean,
-    session: Session | undefined,
   ) {
     this.request = request
     this.isIgnored = isIgnored
@@ -53,7 +59,44 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#mode = mode
     this.#presented = presented
     this.#announced = presented?.id
-    if (!isIgnored || session) this.facade = new SessionFacade(this, session, binding.facadeTarget)
+  }
+
+  get method(): string {
+    return this.request.method ?? 'GET'
+  }
+
+  get url(): string {
+    return this.#binding.url(this.request)
+  }
+
+  get canChangeId(): boolean {
+    return !this.#headSent
+  }
+
+  get mayHaveChanged(): boolean {
+    return this.facade?.mayHaveChanged === true
+  }
+
+  /**
+   * Finds the session, if that has not been done. A promise if a store has to be asked, or a lock waited for.
+   * @throws SessionManagerError with an HTTP status, if the request can't be served
+   */
+  load(): MaybePromise<void> {
+    if (this.#isLoaded) return undefined
+    const id = this.#presented
+    if (this.isIgnored) return this.#enter(id && this.#mode.peek(id))
+    if (!id) return this.#enter(undefined)
+    const found = this.#mode.acquire(id, this)
+    if (!isPromise(found)) return this.#enter(found)
+    return found.then(
+      (session) => this.#enter(session),
+      (error) => this.#failedToLoad(error),
+    )
+  }
+
+  /** False as long as `lazy` keeps the session from being loaded. */
+  get isLoaded(): boolean {
+    return this.#isLoaded
   }
 
   /** The proxy an app holds; undefined if there is no session to be had. */
@@ -87,29 +130,42 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     return this.#context.attributes.isStored(name)
   }
 
+  /** Waits for the lock of the session, for `lockingMode: 'app'`; it is released by `unlock`, `commit` or at the end. */
+  async acquireLock(): Promise<void> {
+    const session = this.current
+    if (session?.isValid && !this.#isUnannounced(session)) await this.#mode.lock(session, this)
+  }
+
+  /** Stores what has changed, and releases the lock, long before the response ends. */
+  async release(): Promise<void> {
+    await this.commit()
+    this.lock?.release()
+    this.lock = undefined
+  }
+
   /** Ends the session and starts an empty one under a new id. */
   async regenerate(): Promise<void> {
-    await this.#remove('regenerate')
+    await this.#end('regenerate')
     this.facade = new SessionFacade(this, undefined, this.#binding.facadeTarget)
   }
 
   /** Ends the session; the request has none from here on. */
   async destroy(): Promise<void> {
-    await this.#remove('app')
+    await this.#end('app')
     this.facade = undefined
   }
 
   /** Takes what the store has in place of what this request changed. */
   async reload(): Promise<void> {
-    const session = this.current
-    if (session) await this.#mode.reload(session)
+    const old = this.current
+    const session = old && (await this.#mode.reload(old, this))
     this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
   }
 
   /** Stores the session now, whatever `sessionBackupAsync` says. */
   async save(): Promise<void> {
     const session = this.current
-    if (session?.isValid && hasContent(session)) await this.#mode.save(session)
+    if (session?.isValid && !this.#isAnonymous && hasContent(session)) await this.#mode.save(session, this)
   }
 
   /** Replaces the whole content of the session: what assigning an object to the framework's property means. */
@@ -128,8 +184,8 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (this.#headSent) return undefined
     this.#headSent = true
     const session = this.current
-    if (this.isIgnored || !session?.isValid || session.id === this.#announced) return undefined
-    if (session.isNew && !hasContent(session)) return undefined
+    if (this.isIgnored || this.#isAnonymous || !session?.isValid || session.id === this.#announced) return undefined
+    if (!session.isFindable || (session.isNew && !hasContent(session))) return undefined
     this.#announced = session.id
     const { cookie } = this.#context.options
     const { name, secure, ...attributes } = cookie
@@ -139,43 +195,89 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     })
   }
 
-  /** Stores what has to be stored. A promise if the response has to wait for it; it does not reject. */
+  /**
+   * Stores what has to be stored. A promise if the response has to wait for it.
+   * @throws SessionManagerError with an HTTP status, if the response has to be an error instead
+   */
   commit(): MaybePromise<void> {
-    const facade = this.facade
-    const session = facade?.session
-    if (this.isIgnored || !facade || !session?.isValid) return undefined
-    if (session.isNew && this.#announced !== session.id) {
+    if (this.#ending) return this.#ending.then(() => this.commit())
+    const session = this.facade?.session
+    if (this.isIgnored || this.#isAnonymous || !session?.isValid) return undefined
+    if (this.#isUnannounced(session)) {
       if (!hasContent(session)) return undefined
       if (this.#headSent) return this.#tooLate()
     }
-    const mayHaveChanged = facade.mayHaveChanged
-    return this.#mode.commit(session, mayHaveChanged)
+    return this.#mode.commit(session, this)
   }
 
   /**
    * The response has ended, or its client is gone: the last commit, and the end of the session's use. A handler that
    * outlives its client calls it again when it ends, and what it changed meanwhile is stored as well.
+   * @throws SessionManagerError as `commit`
    */
   finish(): MaybePromise<void> {
     if (this.#finished) return this.commit()
     this.#finished = true
-    return chain(this.commit(), () => this.#end())
+    let committed: MaybePromise<void>
+    try {
+      committed = this.commit()
+    } catch (error) {
+      this.#endUse()
+      throw error
+    }
+    if (isPromise(committed)) return committed.finally(() => this.#endUse())
+    this.#endUse()
+    return undefined
   }
 
-  #end(): void {
+  /** The response becomes an error: nothing of this request is stored or announced any more. */
+  abandon(): void {
+    this.#isAnonymous = true
+  }
+
+  #enter(session: Session | undefined): undefined {
+    this.#isLoaded = true
+    if (!this.isIgnored || session) this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
+  }
+
+  #failedToLoad(error: unknown): undefined {
+    const isUnavailable = error instanceof SessionManagerError && error.code === 'ERR_MSM_STORAGE_UNAVAILABLE'
+    if (!isUnavailable || this.#context.options.storageFailurePolicy !== 'anonymous') throw error
+    this.#isAnonymous = true
+    this.#enter(undefined)
+  }
+
+  #endUse(): void {
+    if (this.isIgnored) return
     const { statistics } = this.#context
     const facade = this.facade
-    if (this.isIgnored) return
-    statistics.increment(facade?.session ? 'numRequestsWithSession' : 'numRequestsWithoutSession')
-    if (facade?.session && !facade.accessed) statistics.increment('numNoSessionAccess')
-    facade?.session?.endAccess(Date.now())
+    const session = facade?.session
+    statistics.increment(session ? 'numRequestsWithSession' : 'numRequestsWithoutSession')
+    if (session && !facade.accessed) statistics.increment('numNoSessionAccess')
+    session?.endAccess(Date.now())
+    if (!this.#isLoaded && this.#presented) this.#mode.touch(this.#presented)
+    else this.#mode.release(session, this)
   }
 
-  async #remove(reason: 'app' | 'regenerate'): Promise<void> {
+  /** True for a session that no client knows yet. */
+  #isUnannounced(session: Session): boolean {
+    return session.isNew && this.#announced !== session.id && session.id !== this.#presented?.id
+  }
+
+  /** Ends the session; no response is sent before that is done, so that a logout is final when it is answered. */
+  #end(reason: 'app' | 'regenerate'): Promise<void> {
     const session = this.current
-    if (!session) return
-    if (session.isNew && session.id !== this.#presented?.id && this.#announced !== session.id) session.isValid = false
-    else await this.#mode.remove(session, reason)
+    if (!session) return Promise.resolve()
+    if (this.#isUnannounced(session) || this.#isAnonymous) {
+      session.isValid = false
+      return Promise.resolve()
+    }
+    const ending = this.#mode.remove(session, reason)
+    const hasEnded = (): void => {
+      this.#ending = undefined
+    }
+    this.#ending = ending.then(hasEnded, hasEnded)
+    return ending
   }
 
   #tooLate(): undefined {

@@ -19,6 +19,8 @@ export class Session {
   isNew = true
   /** False once the session was destroyed or has expired. */
   isValid = true
+  /** False as long as neither this process nor a store would find the session by its id: it must not be announced. */
+  isFindable = true
   /** What a Tomcat stored about the login, carried verbatim. */
   authType = 0
   principal: Buffer = NOTHING

@@ -67,6 +67,17 @@ export class StorageNodes {
     return this.#nodes.get(nodeId)
   }
 
+  /** True for the id of a node that is configured. */
+  knows(nodeId: string): boolean {
+    return this.#nodes.has(nodeId)
+  }
+
+  /** True if any node had trouble within the last `withinMs` milliseconds: sessions may be where they do not belong. */
+  hadTrouble(withinMs: number): boolean {
+    for (const node of this.#nodes.values()) if (this.monitor.hadTrouble(node, withinMs)) return true
+    return false
+  }
+
   isAvailable(nodeId: string): boolean {
     return this.#nodes.get(nodeId)?.isAvailable === true
   }

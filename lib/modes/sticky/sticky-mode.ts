@@ -1,11 +1,14 @@
 import { SessionManagerError } from '../../errors.ts'
 import type { DestroyReason } from '../../events.ts'
+import { matchesUriPattern } from '../../http/uri-pattern.ts'
 import { hashSessionId } from '../../ids/id-hash.ts'
 import type { SessionIdParts } from '../../ids/session-id-format.ts'
+import { SessionLocks } from '../../locking/session-locks.ts'
 import type { MaybePromise } from '../../maybe-promise.ts'
 import type { Session } from '../../session/session.ts'
 import type { SessionContext } from '../../session-context.ts'
-import type { SessionMode } from '../session-mode.ts'
+import type { SessionMode, SessionUse } from '../session-mode.ts'
+import { within } from '../within.ts'
 import { LocalSessions } from './local-sessions.ts'
 import { SessionBackup } from './session-backup.ts'
 import { StickyBackground } from './sticky-background.ts'
@@ -19,11 +22,13 @@ export class StickyMode implements SessionMode {
   readonly #backup: SessionBackup
   readonly #takeover: Takeover
   readonly #background: StickyBackground
+  readonly #locks: SessionLocks
 
   constructor(context: SessionContext) {
     this.#context = context
     this.#backup = new SessionBackup(context)
     this.#takeover = new Takeover(context)
+    this.#locks = new SessionLocks(context, false)
     this.#background = new StickyBackground(context, this.#sessions, this.#backup, (session) => this.#expire(session))
   }
 
@@ -44,7 +49,26 @@ export class StickyMode implements SessionMode {
     await within(this.#backup.idle(), limit)
   }
 
-  acquire(id: SessionIdParts): MaybePromise<StickySession | undefined> {
+  acquire(id: SessionIdParts, use: SessionUse): MaybePromise<StickySession | undefined> {
+    return this.#needsLock(use) ? this.#acquireLocked(id, use) : this.#find(id)
+  }
+
+  async #acquireLocked(id: SessionIdParts, use: SessionUse): Promise<StickySession | undefined> {
+    use.lock = await this.#locks.acquire(id.id)
+    try {
+      return await this.#find(id)
+    } catch (error) {
+      use.lock?.release()
+      throw error
+    }
+  }
+
+  #needsLock(use: SessionUse): boolean {
+    const { kind, pattern } = this.#context.options.lockingMode
+    return kind === 'all' || (kind === 'uriPattern' && matchesUriPattern(pattern!, use.method, use.url))
+  }
+
+  #find(id: SessionIdParts): MaybePromise<StickySession | undefined> {
     const { options, nodes } = this.#context
     const session = this.#sessions.get(id.base)
     if (session) {
@@ -82,7 +106,7 @@ export class StickyMode implements SessionMode {
     return new StickySession(id.slice(0, ids.baseLength), id, options.maxInactiveInterval, Date.now())
   }
 
-  commit(session: Session, mayHaveChanged: boolean): MaybePromise<void> {
+  commit(session: Session, { mayHaveChanged }: SessionUse): MaybePromise<void> {
     const own = session as StickySession
     const { options, attributes, statistics } = this.#context
     if (this.#sessions.get(own.base) !== own) this.#register(own)
@@ -128,9 +152,25 @@ export class StickyMode implements SessionMode {
     }
   }
 
-  async reload(session: Session): Promise<void> {
+  release(_session: Session | undefined, use: SessionUse): void {
+    use.lock?.release()
+    use.lock = undefined
+  }
+
+  touch(id: SessionIdParts): void {
+    const session = this.peek(id)
+    session?.access(Date.now())
+    session?.endAccess(Date.now())
+  }
+
+  async lock(session: Session, use: SessionUse): Promise<void> {
+    if (!use.lock?.isHeld) use.lock = await this.#locks.acquire(session.id)
+  }
+
+  async reload(session: Session): Promise<Session> {
     // The process is the primary: what it holds is the session. Only a session that ended can't be reloaded.
     if (!session.isValid) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
+    return session
   }
 
   async remove(session: Session, reason: DestroyReason): Promise<void> {
@@ -197,18 +237,5 @@ export class StickyMode implements SessionMode {
     session.isValid = false
     this.#context.statistics.increment('sessionsExpired')
     this.#context.events.emit('destroyed', { session: hashSessionId(session.id), reason: 'expired' })
-  }
-}
-
-/** Waits for `promise`, but not longer than `limit` milliseconds; it goes on in the background. */
-async function within(promise: Promise<unknown>, limit: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limit)
-  })
-  try {
-    await Promise.race([promise, timeout])
-  } finally {
-    clearTimeout(timer)
   }
 }

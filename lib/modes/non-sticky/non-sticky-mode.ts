@@ -1,0 +1,284 @@
+import { messageOf, SessionManagerError } from '../../errors.ts'
+import type { DestroyReason } from '../../events.ts'
+import { matchesUriPattern } from '../../http/uri-pattern.ts'
+import { hashSessionId } from '../../ids/id-hash.ts'
+import { createNewSessionId, type SessionIdParts } from '../../ids/session-id-format.ts'
+import { ReadOnlyRequests } from '../../locking/read-only-requests.ts'
+import { SessionLocks } from '../../locking/session-locks.ts'
+import type { MaybePromise } from '../../maybe-promise.ts'
+import type { Session } from '../../session/session.ts'
+import type { SessionContext } from '../../session-context.ts'
+import { Deletions } from '../../storage/deletions.ts'
+import { isUnavailable } from '../../storage/storage-node.ts'
+import type { SessionMode, SessionUse } from '../session-mode.ts'
+import { within } from '../within.ts'
+import { IdleTime } from './idle-time.ts'
+import { NonStickySession } from './non-sticky-session.ts'
+import { SecondCopies } from './second-copies.ts'
+import { SessionLoader } from './session-loader.ts'
+import { SessionWriter } from './session-writer.ts'
+import { Tombstones } from './tombstones.ts'
+
+/** Milliseconds after trouble with a node in which a session may have been moved unnoticed by a request under way. */
+const MOVED_AFTER_TROUBLE = 1_800_000
+
+/**
+ * Non-sticky mode: the store has the sessions, each request has a copy of its own, and nothing stays in the process after
+ * the request.
+ */
+export class NonStickyMode implements SessionMode {
+  readonly #context: SessionContext
+  readonly #deletions = new Deletions()
+  readonly #copies: SecondCopies
+  readonly #tombstones: Tombstones
+  readonly #loader: SessionLoader
+  readonly #writer: SessionWriter
+  readonly #idleTime: IdleTime
+  readonly #locks: SessionLocks
+  readonly #readOnly = new ReadOnlyRequests()
+  readonly #storing = new Set<Promise<void>>()
+  /** Sessions are held by the store, not by this process. */
+  readonly activeSessions = 0
+
+  constructor(context: SessionContext) {
+    this.#context = context
+    this.#copies = new SecondCopies(context, this.#deletions)
+    this.#tombstones = new Tombstones(context)
+    this.#loader = new SessionLoader(context, this.#copies, this.#tombstones, this.#deletions)
+    this.#idleTime = new IdleTime(context, this.#copies)
+    this.#locks = new SessionLocks(context, true)
+    this.#writer = new SessionWriter(context, this.#loader, this.#copies, this.#tombstones, this.#locks)
+  }
+
+  start(): void {
+    const { monitor } = this.#context.nodes
+    monitor.onOutage = () => {}
+    monitor.onRecovery = (node) => void this.#deletions.recovered(node)
+  }
+
+  async stop(limit: number): Promise<void> {
+    await within(this.#idle(), limit)
+  }
+
+  async acquire(id: SessionIdParts, use: SessionUse): Promise<NonStickySession | undefined> {
+    const { nodes } = this.#context
+    if (nodes.config.encodesNodeId !== (id.nodeId !== undefined)) return undefined
+    if (id.nodeId !== undefined && !nodes.knows(id.nodeId)) return undefined
+    if (this.#needsLock(use)) use.lock = await this.#locks.acquire(this.#idToLock(id))
+    try {
+      const session = await this.#loader.load(id)
+      session?.access(Date.now())
+      if (!session) this.#unlock(use)
+      return session
+    } catch (error) {
+      this.#unlock(use)
+      throw error
+    }
+  }
+
+  peek(): undefined {
+    return undefined
+  }
+
+  create(): NonStickySession {
+    const { ids, selector, options } = this.#context
+    const id = ids.generate(selector.forNewSession())
+    return new NonStickySession(id.slice(0, ids.baseLength), id, options.maxInactiveInterval, Date.now())
+  }
+
+  commit(session: Session, use: SessionUse): MaybePromise<void> {
+    const own = session as NonStickySession
+    if (own.committing) {
+      const again = (): MaybePromise<void> => this.commit(session, use)
+      return own.committing.then(again, again)
+    }
+    const { attributes, statistics, options } = this.#context
+    const { stored } = own
+    if (stored && !use.mayHaveChanged) {
+      statistics.increment('numNoAttributesAccess')
+      if (own.needsCopy) this.#writer.copy(own, performance.now())
+      return undefined
+    }
+    let bytes: Buffer
+    try {
+      bytes = attributes.encode(own.attributes)
+    } catch (error) {
+      return this.#failed(own, error)
+    }
+    if (stored?.attributes.equals(bytes)) {
+      statistics.increment('numNoSessionModification')
+      if (own.needsCopy) this.#writer.copy(own, performance.now())
+      return undefined
+    }
+    const storing = this.#store(own, bytes, use)
+    // A response that announces an id waits: whoever serves the client next must find it.
+    if (!stored || !options.sessionBackupAsync) return storing
+    storing.catch(() => {})
+    return undefined
+  }
+
+  release(session: Session | undefined, use: SessionUse): void {
+    const own = session as NonStickySession | undefined
+    const { lockingMode } = this.#context.options
+    if (own && lockingMode.kind === 'auto') this.#readOnly.learn(use.method, use.url, own.wasModified)
+    this.#unlock(use)
+    if (!own?.isValid || !own.stored) return
+    const now = own.thisAccessedTime
+    if (this.#idleTime.isFresh(own.validity, now)) return
+    const before = own.validity
+    const { maxInactiveInterval, lastAccessedTime } = own
+    own.validity = { maxInactiveInterval, lastAccessedTime, thisAccessedTime: now }
+    this.#idleTime.note({ id: own.id, before, now: own.validity })
+  }
+
+  touch(id: SessionIdParts): void {
+    this.#idleTime.touch(id.id)
+  }
+
+  async save(session: Session, use: SessionUse): Promise<void> {
+    const own = session as NonStickySession
+    if (own.committing) await own.committing.catch(() => {})
+    const bytes = this.#context.attributes.encode(own.attributes)
+    if (own.stored?.attributes.equals(bytes)) return
+    await this.#tracked(own, this.#writer.write(own, bytes, use))
+  }
+
+  async reload(session: Session): Promise<NonStickySession> {
+    const { ids } = this.#context
+    const parts = ids.parse(session.id)
+    const fresh = session.isValid && parts ? await this.#loader.load(parts) : undefined
+    if (!fresh) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed, or has expired.')
+    fresh.access(Date.now())
+    return fresh
+  }
+
+  async lock(session: Session, use: SessionUse): Promise<void> {
+    if (use.lock?.isHeld) return
+    use.lock = await this.#locks.acquire(session.id)
+    const own = session as NonStickySession
+    // What was loaded before the lock may be old by now.
+    if (own.stored) await this.#writer.refresh(own)
+  }
+
+  async remove(session: Session, reason: DestroyReason): Promise<void> {
+    const own = session as NonStickySession
+    if (!own.isValid) return
+    own.isValid = false
+    if (own.committing) await own.committing.catch(() => {})
+    if (!own.stored) return
+    const { keys, nodes, statistics, events } = this.#context
+    const { id, base } = own
+    const start = performance.now()
+    await this.#tombstones.set(base, own.maxInactiveInterval)
+    const deleted: Promise<unknown>[] = [this.#copies.remove(id)]
+    const ids = new Set([id])
+    // A request that was under way when a node went down may have moved it.
+    for (const node of nodes.all()) if (node.id !== undefined) ids.add(createNewSessionId(id, node.id))
+    for (const other of ids) {
+      const node = nodes.ofSession(other)
+      if (!node || (other !== id && !nodes.hadTrouble(MOVED_AFTER_TROUBLE))) continue
+      deleted.push(
+        this.#deletions.delete(node, keys.session(other)),
+        this.#deletions.delete(node, keys.validity(other)),
+      )
+    }
+    await Promise.all(deleted)
+    events.emit('destroyed', { session: hashSessionId(id), reason })
+    statistics.record('sessionsDeletedFromMemcached', performance.now() - start)
+    statistics.record('nonStickyAfterDeleteFromMemcached', performance.now() - start)
+  }
+
+  #needsLock(use: SessionUse): boolean {
+    const { lockingMode } = this.#context.options
+    const { kind, pattern } = lockingMode
+    if (kind === 'all') return true
+    let isReadOnly: boolean
+    if (kind === 'auto') isReadOnly = this.#readOnly.isReadOnly(use.method, use.url)
+    else if (kind === 'uriPattern') isReadOnly = !matchesUriPattern(pattern!, use.method, use.url)
+    else return false
+    if (isReadOnly) this.#context.statistics.increment('numNonStickySessionsReadOnlyRequest')
+    return !isReadOnly
+  }
+
+  /** The id under which all processes lock the session: if its node is down, that of the node it will move to. */
+  #idToLock(id: SessionIdParts): string {
+    const { nodes, selector } = this.#context
+    if (nodes.ofSession(id.id)?.isAvailable || id.nodeId === undefined) return id.id
+    const next = selector.next(id.nodeId)
+    return next === undefined ? id.id : createNewSessionId(id.id, next)
+  }
+
+  #unlock(use: SessionUse): void {
+    use.lock?.release()
+    use.lock = undefined
+  }
+
+  async #store(session: NonStickySession, bytes: Buffer, use: SessionUse): Promise<void> {
+    const { statistics } = this.#context
+    const isNew = session.stored === undefined
+    const start = performance.now()
+    try {
+      await this.#tracked(session, this.#writer.write(session, bytes, use))
+    } catch (error) {
+      return this.#failed(session, error)
+    }
+    if (isNew) this.#created(session)
+    statistics.record('backup', performance.now() - start)
+    statistics.record('effectiveBackup', performance.now() - start)
+  }
+
+  #tracked(session: NonStickySession, work: Promise<void>): Promise<void> {
+    const tracked = work.finally(() => {
+      session.committing = undefined
+      this.#storing.delete(tracked)
+    })
+    session.committing = tracked
+    this.#storing.add(tracked)
+    return tracked
+  }
+
+  #created(session: NonStickySession): void {
+    this.#context.statistics.increment('sessionsCreated')
+    this.#context.events.emit('created', { session: hashSessionId(session.id) })
+  }
+
+  /** Counts and reports a failed write. @throws the error, if the response has to be one */
+  #failed(session: NonStickySession, error: unknown): undefined {
+    const { statistics, events, logger, nodes, options } = this.#context
+    const hash = hashSessionId(session.id)
+    const node = nodes.ofSession(session.id)?.address.label
+    if (error instanceof SessionManagerError && error.code === 'ERR_MSM_CONFLICT') {
+      throw error
+    }
+    if (error instanceof SessionManagerError && error.code === 'ERR_MSM_SESSION_INVALID') {
+      // Destroyed by another request: that is final, and no failure.
+      session.isValid = false
+      logger.debug?.(`Session ${hash} is gone; what a request changed in it is not stored.`)
+      return undefined
+    }
+    statistics.increment('numBackupFailures')
+    events.emit('backupFailed', { session: hash, error, ...(node === undefined ? {} : { node }) })
+    if (!isUnavailable(error)) logger.warn(`Could not store session ${hash} on ${node}: ${messageOf(error)}`)
+    if (options.commitFailurePolicy === 'error') throw asUnavailable(error)
+    return undefined
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#storing.size > 0) await Promise.allSettled([...this.#storing])
+    await this.#copies.idle()
+    await this.#deletions.idle()
+    await this.#locks.idle()
+  }
+}
+
+function asUnavailable(error: unknown): SessionManagerError {
+  if (error instanceof SessionManagerError && error.status !== undefined) return error
+  return new SessionManagerError(
+    'ERR_MSM_STORAGE_UNAVAILABLE',
+    `The session could not be stored: ${messageOf(error)}`,
+    {
+      status: 503,
+      cause: error,
+    },
+  )
+}
