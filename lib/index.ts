@@ -11,6 +11,7 @@ import { SessionManager } from './session-manager.ts'
 export { SessionManagerError, type SessionManagerErrorCode } from './errors.ts'
 export type { DestroyReason, IdChangeReason, SessionManagerEvents } from './events.ts'
 export { hookResponse } from './http/node-response.ts'
+export type { ConflictPolicy, MergeAttribute } from './modes/non-sticky/attribute-merge.ts'
 export type { CookieOptions, ResolvedOptions, SessionManagerOptions } from './options.ts'
 export type {
   Logger,
@@ -25,7 +26,7 @@ export type {
 } from './ports.ts'
 export { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
 export { facadeOf, facadeTarget } from './session/session-facade.ts'
-export { SessionManager } from './session-manager.ts'
+export { type ReconfigurableOptions, SessionManager } from './session-manager.ts'
 export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 

@@ -8,9 +8,11 @@ import { isPromise, type MaybePromise } from './maybe-promise.ts'
 import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
 import type { SessionMode } from './modes/session-mode.ts'
 import { StickyMode } from './modes/sticky/sticky-mode.ts'
+import { within } from './modes/within.ts'
 import { NodeSelector } from './nodes/node-selector.ts'
-import type { ResolvedOptions } from './options.ts'
-import type { CookieCodec, SessionTranscoder, StorageClientFactory } from './ports.ts'
+import { type ResolvedOptions, resolveOptions, type SessionManagerOptions } from './options.ts'
+import type { CookieCodec, SessionTranscoder, StorageClientFactory, StorageClientOptions } from './ports.ts'
+import { RequestsUnderWay } from './requests-under-way.ts'
 import { AttributeCodec } from './session/attribute-codec.ts'
 import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
 import type { SessionContext } from './session-context.ts'
@@ -21,6 +23,8 @@ import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
 const MAX_CANDIDATES = 4
 /** Milliseconds `stop()` gives to backups under way. */
 const STOP_LIMIT = 10_000
+/** Milliseconds a change between sticky and non-sticky mode waits for requests under way. */
+const MODE_CHANGE_LIMIT = 5_000
 
 /** The adapters a manager works with; `lib/index.ts` wires the defaults. */
 export interface SessionManagerAdapters {
@@ -29,28 +33,36 @@ export interface SessionManagerAdapters {
   readonly cookies: CookieCodec
 }
 
+/** What `reconfigure` can change while requests are served. */
+const RECONFIGURABLE = [
+  'memcachedNodes',
+  'failoverNodes',
+  'sticky',
+  'lockingMode',
+  'lockExpiration',
+  'operationTimeout',
+  'enabled',
+  'maxInactiveInterval',
+  'sessionBackupAsync',
+] as const
+export type ReconfigurableOptions = Pick<SessionManagerOptions, (typeof RECONFIGURABLE)[number]>
+
 /** Manages the sessions of one process. Made by `createSessionManager`. */
 export class SessionManager {
   readonly #context: SessionContext
-  readonly #mode: SessionMode
   readonly #statistics: Statistics
   readonly #transcoderName: string
+  #mode: SessionMode
   #started: Promise<void> | undefined
   #state: 'new' | 'starting' | 'started' | 'stopped' = 'new'
+  /** While the configuration changes, new requests wait for it. */
+  #changing: Promise<void> | undefined
 
   constructor(options: ResolvedOptions, adapters: SessionManagerAdapters) {
     const { logger } = options
     const events = new EventHub(logger)
     const statistics = new Statistics(options.enableStatistics)
-    const { operationTimeout, username, password } = options
-    const credentials = username === undefined || password === undefined ? {} : { username, password }
-    const nodes = new StorageNodes(
-      options.nodes,
-      adapters.createClient,
-      { operationTimeout, ...credentials, logger },
-      events,
-      statistics,
-    )
+    const nodes = new StorageNodes(options.nodes, adapters.createClient, clientOptionsOf(options), events, statistics)
     this.#statistics = statistics
     this.#transcoderName = adapters.transcoder.name
     this.#context = {
@@ -64,8 +76,9 @@ export class SessionManager {
       selector: new NodeSelector(options.nodes, (id) => nodes.isAvailable(id)),
       attributes: new AttributeCodec(adapters.transcoder, options.attributeFilter, statistics, logger),
       cookies: adapters.cookies,
+      requests: new RequestsUnderWay(),
     }
-    this.#mode = options.sticky ? new StickyMode(this.#context) : new NonStickyMode(this.#context)
+    this.#mode = modeFor(this.#context)
     for (const warning of options.warnings) logger.warn(warning)
   }
 
@@ -120,12 +133,41 @@ export class SessionManager {
   }
 
   /**
+   * Changes options while requests are served: `memcachedNodes`, `failoverNodes`, `sticky`, `lockingMode`,
+   * `lockExpiration`, `operationTimeout`, `enabled`, `maxInactiveInterval` (of new sessions) and `sessionBackupAsync`. A
+   * change of `sticky` waits for requests under way, for at most 5 s, and takes the sessions along. What was in force
+   * stays so if the options are wrong. Do it in every process.
+   * @throws TypeError for a wrong option, or one that can't be changed
+   * @throws SessionManagerError ERR_MSM_STATE after `stop()`
+   */
+  async reconfigure(changes: ReconfigurableOptions): Promise<void> {
+    const fixed = Object.keys(changes).find((name) => !(RECONFIGURABLE as readonly string[]).includes(name))
+    if (fixed !== undefined) {
+      throw new TypeError(`${fixed}: can't be changed at run time. It must be one of ${RECONFIGURABLE.join(', ')}.`)
+    }
+    await this.start()
+    while (this.#changing) await this.#changing
+    const options = resolveOptions({ ...this.#context.options.raw, ...changes })
+    const change = this.#change(options)
+    this.#changing = change.then(
+      () => undefined,
+      () => undefined,
+    )
+    try {
+      await change
+    } finally {
+      this.#changing = undefined
+    }
+  }
+
+  /**
    * Begins a request: finds its session. Synchronous if the session is in this process, so that a request that needs no
    * store does not wait for a tick.
    * @throws SessionManagerError with an HTTP status: 503 if no node can be asked, or the lock is not to be had in time
    */
   begin<R extends SessionRequest>(request: R, binding: WebBinding<R>): MaybePromise<SessionExchange<R>> {
     if (this.#state !== 'started') return this.start().then(() => this.begin(request, binding))
+    if (this.#changing) return this.#changing.then(() => this.begin(request, binding))
     const { options } = this.#context
     const { ignorePattern } = options
     const isIgnored =
@@ -165,6 +207,33 @@ export class SessionManager {
     this.#logStart()
   }
 
+  async #change(options: ResolvedOptions): Promise<void> {
+    const context = this.#context
+    const { nodes, logger, requests, options: former } = context
+    const changesMode = options.sticky !== former.sticky
+    if (changesMode) await within(requests.none(), MODE_CHANGE_LIMIT)
+    context.options = options
+    context.ids = new SessionIdFormat(options)
+    context.selector = new NodeSelector(options.nodes, (id) => nodes.isAvailable(id))
+    const before = new Set(nodes.all())
+    const removed = nodes.reconfigure(options.nodes, clientOptionsOf(options))
+    if (options.enabled) await (former.enabled ? nodes.monitor.probeNew() : nodes.monitor.start())
+    else nodes.monitor.stop()
+    for (const warning of options.warnings) logger.warn(warning)
+    if (changesMode) {
+      const mode = this.#mode
+      await mode.stop(STOP_LIMIT)
+      this.#mode = modeFor(context)
+      this.#mode.start()
+      await this.#mode.takeIn(mode)
+    }
+    const added = [...nodes.all()].filter((node) => !before.has(node))
+    await this.#mode.nodesChanged(removed, options.enabled && !former.enabled ? [...nodes.all()] : added)
+    await Promise.allSettled(removed.map((node) => node.close()))
+    logger.info('Finished reloading configuration.')
+    this.#logStart()
+  }
+
   /** The block MSM's operators look for in the log. */
   #logStart(): void {
     const { options, logger } = this.#context
@@ -186,5 +255,19 @@ export class SessionManager {
         '--------',
       ].join('\n'),
     )
+  }
+}
+
+function modeFor(context: SessionContext): SessionMode {
+  return context.options.sticky ? new StickyMode(context) : new NonStickyMode(context)
+}
+
+function clientOptionsOf(options: ResolvedOptions): StorageClientOptions {
+  const { operationTimeout, username, password, tls, logger } = options
+  return {
+    operationTimeout,
+    logger,
+    ...(username === undefined || password === undefined ? {} : { username, password }),
+    ...(tls === undefined ? {} : { tls }),
   }
 }

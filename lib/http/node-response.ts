@@ -35,7 +35,7 @@ export function hookResponse(
 }
 
 /** What an answer that is not to be sent has said about its body. */
-const BODY_HEADERS = /^(?:content-|etag$|last-modified$|location$|transfer-encoding$|trailer$)/
+export const BODY_HEADERS: RegExp = /^(?:content-|etag$|last-modified$|location$|transfer-encoding$|trailer$)/
 
 class ResponseHook {
   readonly exchange: SessionExchange

@@ -3,6 +3,7 @@ import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
 import type { MaybePromise } from '../maybe-promise.ts'
 import type { Session } from '../session/session.ts'
+import type { StorageNode } from '../storage/storage-node.ts'
 
 /** One request's use of its session, as a mode sees it. */
 export interface SessionUse {
@@ -48,5 +49,11 @@ export interface SessionMode {
   lock(session: Session, use: SessionUse): Promise<void>
   /** Ends the session, here and in the store. */
   remove(session: Session, reason: DestroyReason): Promise<void>
+  /** Takes over the sessions that another mode holds, which was stopped. */
+  takeIn(former: SessionMode): Promise<void>
+  /** Moves sessions off nodes that are no longer configured, and onto new ones that should have them. */
+  nodesChanged(removed: readonly StorageNode[], added: readonly StorageNode[]): Promise<void>
+  /** The sessions this process holds. */
+  sessions(): Iterable<Session>
   readonly activeSessions: number
 }

@@ -53,10 +53,22 @@ export class NodeMonitor {
     })
   }
 
+  /** Forgets a node that is no longer configured. */
+  unwatch(node: StorageNode): void {
+    clearTimeout(this.#watches.get(node)?.timer)
+    this.#watches.delete(node)
+  }
+
   /** Probes every node once, so that the first request knows what is up, and goes on probing in the background. */
   async start(): Promise<void> {
     this.#running = true
     await Promise.all([...this.#watches.values()].map((watch) => this.#probe(watch)))
+  }
+
+  /** Probes the nodes that were added meanwhile, and waits for the answers. */
+  async probeNew(): Promise<void> {
+    const unknown = [...this.#watches.values()].filter((watch) => watch.identity === undefined)
+    if (this.#running) await Promise.all(unknown.map((watch) => this.#probe(watch)))
   }
 
   stop(): void {
@@ -86,7 +98,7 @@ export class NodeMonitor {
 
   #schedule(watch: Watch): void {
     clearTimeout(watch.timer)
-    if (!this.#running) return
+    if (!this.#running || this.#watches.get(watch.node) !== watch) return
     let delay = PROBE_INTERVAL
     if (!watch.node.isAvailable) {
       delay = watch.retryDelay * (0.5 + Math.random() / 2)

@@ -59,6 +59,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#mode = mode
     this.#presented = presented
     this.#announced = presented?.id
+    if (!isIgnored) context.requests.begin()
   }
 
   get method(): string {
@@ -242,14 +243,19 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   #failedToLoad(error: unknown): undefined {
     const isUnavailable = error instanceof SessionManagerError && error.code === 'ERR_MSM_STORAGE_UNAVAILABLE'
-    if (!isUnavailable || this.#context.options.storageFailurePolicy !== 'anonymous') throw error
+    if (!isUnavailable || this.#context.options.storageFailurePolicy !== 'anonymous') {
+      this.#finished = true
+      this.#context.requests.end()
+      throw error
+    }
     this.#isAnonymous = true
     this.#enter(undefined)
   }
 
   #endUse(): void {
     if (this.isIgnored) return
-    const { statistics } = this.#context
+    const { statistics, requests } = this.#context
+    requests.end()
     const facade = this.facade
     const session = facade?.session
     statistics.increment(session ? 'numRequestsWithSession' : 'numRequestsWithoutSession')

@@ -30,6 +30,8 @@ export class StorageNode {
   #available = true
   #since = Date.now()
   #operations = 0
+  #underWay = 0
+  #onIdle: (() => void)[] = []
   #failures = 0
 
   constructor(address: NodeAddress, client: StorageClient, options: StorageNodeOptions, observer: StorageNodeObserver) {
@@ -118,8 +120,10 @@ export class StorageNode {
     this.#observer.down(this, error)
   }
 
-  close(): Promise<void> {
-    return this.#client.close()
+  /** Closes the client when what is under way has ended, which takes no longer than `operationTimeout`. */
+  async close(): Promise<void> {
+    if (this.#underWay > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve))
+    await this.#client.close()
   }
 
   /** A rejected promise if the operation must not be sent, undefined if it may. */
@@ -145,12 +149,14 @@ export class StorageNode {
 
   #guard<T>(operation: Promise<T>): Promise<T> {
     this.#operations++
+    this.#underWay++
     return new Promise<T>((resolve, reject) => {
       const timeout = this.#options.operationTimeout
       let settled = false
       const timer = setTimeout(() => {
         if (settled) return
         settled = true
+        this.#ended()
         const error = new SessionManagerError(
           'ERR_MSM_TIMEOUT',
           `The node ${this.address.label} did not answer within operationTimeout (${timeout} ms).`,
@@ -165,6 +171,7 @@ export class StorageNode {
           if (settled) return
           settled = true
           clearTimeout(timer)
+          this.#ended()
           this.#observer.operation(this, false, false)
           resolve(value)
         },
@@ -172,11 +179,18 @@ export class StorageNode {
           if (settled) return
           settled = true
           clearTimeout(timer)
+          this.#ended()
           this.#failed(error, false)
           reject(error)
         },
       )
     })
+  }
+
+  #ended(): void {
+    this.#underWay--
+    if (this.#underWay > 0 || this.#onIdle.length === 0) return
+    for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   #failed(error: unknown, timedOut: boolean): void {

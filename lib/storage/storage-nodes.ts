@@ -2,9 +2,9 @@ import type { EventHub } from '../events.ts'
 import { extractNodeId } from '../ids/session-id-format.ts'
 import type { NodesConfig } from '../nodes/memcached-nodes.ts'
 import { NodeMonitor } from '../nodes/node-monitor.ts'
-import type { StorageClientFactory, StorageClientOptions } from '../ports.ts'
+import type { NodeAddress, StorageClientFactory, StorageClientOptions } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
-import { StorageNode, type StorageNodeOptions } from './storage-node.ts'
+import { StorageNode, type StorageNodeObserver, type StorageNodeOptions } from './storage-node.ts'
 
 /** Bytes. memcached's default limit is 1 MiB for key, value and about 50 bytes of its own. */
 const MAX_ITEM_SIZE = 1_048_576 - 400
@@ -26,9 +26,12 @@ export interface NodeState {
 
 /** All configured nodes, each behind its guard, and the monitor that knows which of them is up. */
 export class StorageNodes {
-  readonly config: NodesConfig
   readonly monitor: NodeMonitor
   readonly #nodes = new Map<string, StorageNode>()
+  readonly #createClient: StorageClientFactory
+  readonly #guard: StorageNodeOptions
+  readonly #observer: StorageNodeObserver
+  #config: NodesConfig
 
   constructor(
     config: NodesConfig,
@@ -37,13 +40,10 @@ export class StorageNodes {
     events: EventHub,
     statistics: Statistics,
   ) {
-    this.config = config
     this.monitor = new NodeMonitor(clientOptions.logger, events, statistics)
-    const guardOptions: StorageNodeOptions = {
-      operationTimeout: clientOptions.operationTimeout,
-      maxItemSize: MAX_ITEM_SIZE,
-    }
-    const observer = {
+    this.#createClient = createClient
+    this.#guard = { operationTimeout: clientOptions.operationTimeout, maxItemSize: MAX_ITEM_SIZE }
+    this.#observer = {
       operation: (_node: StorageNode, failed: boolean, timedOut: boolean) => {
         statistics.increment('storageOperations')
         if (failed) statistics.increment('storageFailures')
@@ -51,11 +51,43 @@ export class StorageNodes {
       },
       down: (node: StorageNode, error: unknown) => this.monitor.down(node, error),
     }
+    this.#config = config
+    for (const address of config.addresses) this.#add(address, clientOptions)
+  }
+
+  get config(): NodesConfig {
+    return this.#config
+  }
+
+  /**
+   * Takes over another configuration. A node whose address stays keeps its connection and state, unless the clients have
+   * to be made anew. Returns the nodes that are gone; whoever asked closes them when nothing needs them any more.
+   */
+  reconfigure(config: NodesConfig, clientOptions: StorageClientOptions): StorageNode[] {
+    const renew = clientOptions.operationTimeout !== this.#guard.operationTimeout
+    this.#guard.operationTimeout = clientOptions.operationTimeout
+    const former = new Map(this.#nodes)
+    this.#nodes.clear()
+    this.#config = config
     for (const address of config.addresses) {
-      const node = new StorageNode(address, createClient(address, clientOptions), guardOptions, observer)
-      this.#nodes.set(address.nodeId ?? UNNAMED, node)
-      this.monitor.watch(node)
+      const key = address.nodeId ?? UNNAMED
+      const node = former.get(key)
+      if (!renew && node && isSameAddress(node.address, address)) {
+        this.#nodes.set(key, node)
+        former.delete(key)
+      } else {
+        this.#add(address, clientOptions)
+      }
     }
+    for (const node of former.values()) this.monitor.unwatch(node)
+    return [...former.values()]
+  }
+
+  #add(address: NodeAddress, clientOptions: StorageClientOptions): void {
+    const client = this.#createClient(address, clientOptions)
+    const node = new StorageNode(address, client, this.#guard, this.#observer)
+    this.#nodes.set(address.nodeId ?? UNNAMED, node)
+    this.monitor.watch(node)
   }
 
   /** The node that holds the session of this id, undefined if the id names none, or one that is not configured. */
@@ -102,4 +134,8 @@ export class StorageNodes {
     this.monitor.stop()
     await Promise.allSettled([...this.#nodes.values()].map((node) => node.close()))
   }
+}
+
+function isSameAddress(one: NodeAddress, other: NodeAddress): boolean {
+  return one.kind === other.kind && one.host === other.host && one.port === other.port && one.url === other.url
 }

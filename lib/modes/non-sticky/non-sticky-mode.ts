@@ -9,7 +9,7 @@ import type { MaybePromise } from '../../maybe-promise.ts'
 import type { Session } from '../../session/session.ts'
 import type { SessionContext } from '../../session-context.ts'
 import { Deletions } from '../../storage/deletions.ts'
-import { isUnavailable } from '../../storage/storage-node.ts'
+import { isUnavailable, type StorageNode } from '../../storage/storage-node.ts'
 import type { SessionMode, SessionUse } from '../session-mode.ts'
 import { within } from '../within.ts'
 import { IdleTime } from './idle-time.ts'
@@ -21,6 +21,12 @@ import { Tombstones } from './tombstones.ts'
 
 /** Milliseconds after trouble with a node in which a session may have been moved unnoticed by a request under way. */
 const MOVED_AFTER_TROUBLE = 1_800_000
+
+/** Sessions stored at a time when they are taken in from sticky mode. */
+const CONCURRENCY = 16
+const NOTHING = Buffer.alloc(0)
+/** For writing a session that no request uses. */
+const NO_REQUEST: SessionUse = { method: '', url: '', lock: undefined, canChangeId: true, mayHaveChanged: true }
 
 /**
  * Non-sticky mode: the store has the sessions, each request has a copy of its own, and nothing stays in the process after
@@ -36,6 +42,8 @@ export class NonStickyMode implements SessionMode {
   readonly #idleTime: IdleTime
   readonly #locks: SessionLocks
   readonly #readOnly = new ReadOnlyRequests()
+  /** Nodes that were configured once: their sessions are looked for on the others. */
+  readonly #formerNodeIds = new Set<string>()
   readonly #storing = new Set<Promise<void>>()
   /** Sessions are held by the store, not by this process. */
   readonly activeSessions = 0
@@ -63,7 +71,7 @@ export class NonStickyMode implements SessionMode {
   async acquire(id: SessionIdParts, use: SessionUse): Promise<NonStickySession | undefined> {
     const { nodes } = this.#context
     if (nodes.config.encodesNodeId !== (id.nodeId !== undefined)) return undefined
-    if (id.nodeId !== undefined && !nodes.knows(id.nodeId)) return undefined
+    if (id.nodeId !== undefined && !nodes.knows(id.nodeId) && !this.#formerNodeIds.has(id.nodeId)) return undefined
     if (this.#needsLock(use)) use.lock = await this.#locks.acquire(this.#idToLock(id))
     try {
       const session = await this.#loader.load(id)
@@ -158,6 +166,31 @@ export class NonStickyMode implements SessionMode {
     const own = session as NonStickySession
     // What was loaded before the lock may be old by now.
     if (own.stored) await this.#writer.refresh(own)
+  }
+
+  /** Stores what a process in sticky mode held. */
+  async takeIn(former: SessionMode): Promise<void> {
+    const { attributes } = this.#context
+    const storing: Promise<unknown>[] = []
+    for (const session of former.sessions()) {
+      if (!session.isValid) continue
+      const parts = this.#context.ids.parse(session.id)
+      if (!parts) continue
+      const own = new NonStickySession(parts.base, session.id, session.maxInactiveInterval, session.creationTime)
+      own.restore(session.toRecord(NOTHING, session.lastBackupTime))
+      own.attributes = session.attributes
+      storing.push(this.#writer.write(own, attributes.encode(own.attributes), NO_REQUEST))
+      if (storing.length >= CONCURRENCY) await Promise.allSettled(storing.splice(0))
+    }
+    await Promise.allSettled(storing)
+  }
+
+  async nodesChanged(removed: readonly StorageNode[]): Promise<void> {
+    for (const { id } of removed) if (id !== undefined) this.#formerNodeIds.add(id)
+  }
+
+  sessions(): Iterable<Session> {
+    return []
   }
 
   async remove(session: Session, reason: DestroyReason): Promise<void> {

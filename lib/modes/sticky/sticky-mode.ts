@@ -7,6 +7,7 @@ import { SessionLocks } from '../../locking/session-locks.ts'
 import type { MaybePromise } from '../../maybe-promise.ts'
 import type { Session } from '../../session/session.ts'
 import type { SessionContext } from '../../session-context.ts'
+import type { StorageNode } from '../../storage/storage-node.ts'
 import type { SessionMode, SessionUse } from '../session-mode.ts'
 import { within } from '../within.ts'
 import { LocalSessions } from './local-sessions.ts'
@@ -38,7 +39,6 @@ export class StickyMode implements SessionMode {
 
   start(): void {
     this.#background.start()
-    if (!this.#context.options.enabled) return
     const { monitor } = this.#context.nodes
     monitor.onOutage = (node) => void this.#background.leave(node)
     monitor.onRecovery = (node) => void this.#background.refill(node)
@@ -171,6 +171,19 @@ export class StickyMode implements SessionMode {
     // The process is the primary: what it holds is the session. Only a session that ended can't be reloaded.
     if (!session.isValid) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
     return session
+  }
+
+  /** The store has the sessions of a process in non-sticky mode; each is loaded when it is asked for. */
+  async takeIn(): Promise<void> {}
+
+  async nodesChanged(removed: readonly StorageNode[], added: readonly StorageNode[]): Promise<void> {
+    if (!this.#context.options.enabled) return
+    for (const node of removed) await this.#background.leave(node)
+    for (const node of added) await this.#background.refill(node)
+  }
+
+  sessions(): Iterable<StickySession> {
+    return this.#sessions.values()
   }
 
   async remove(session: Session, reason: DestroyReason): Promise<void> {
