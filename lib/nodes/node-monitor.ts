@@ -96,6 +96,11 @@ export class NodeMonitor {
     return at > 0 && Date.now() - at < withinMs
   }
 
+  /** When the node last went down, came back or was restarted, in epoch milliseconds; 0: never. */
+  lastTroubleOf(node: StorageNode): number {
+    return this.#watches.get(node)?.lastTrouble ?? 0
+  }
+
   #schedule(watch: Watch): void {
     clearTimeout(watch.timer)
     if (!this.#running || this.#watches.get(watch.node) !== watch) return

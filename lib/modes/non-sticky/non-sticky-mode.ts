@@ -12,6 +12,7 @@ import { Deletions } from '../../storage/deletions.ts'
 import { isUnavailable, type StorageNode } from '../../storage/storage-node.ts'
 import type { SessionMode, SessionUse } from '../session-mode.ts'
 import { within } from '../within.ts'
+import { CopyRefill } from './copy-refill.ts'
 import { IdleTime } from './idle-time.ts'
 import { NonStickySession } from './non-sticky-session.ts'
 import { SecondCopies } from './second-copies.ts'
@@ -40,6 +41,7 @@ export class NonStickyMode implements SessionMode {
   readonly #loader: SessionLoader
   readonly #writer: SessionWriter
   readonly #idleTime: IdleTime
+  readonly #refill: CopyRefill
   readonly #locks: SessionLocks
   readonly #readOnly = new ReadOnlyRequests()
   /** Nodes that were configured once: their sessions are looked for on the others. */
@@ -54,6 +56,7 @@ export class NonStickyMode implements SessionMode {
     this.#tombstones = new Tombstones(context)
     this.#loader = new SessionLoader(context, this.#copies, this.#tombstones, this.#deletions)
     this.#idleTime = new IdleTime(context, this.#copies)
+    this.#refill = new CopyRefill(context, this.#copies)
     this.#locks = new SessionLocks(context, true)
     this.#writer = new SessionWriter(context, this.#loader, this.#copies, this.#tombstones, this.#locks)
   }
@@ -61,7 +64,9 @@ export class NonStickyMode implements SessionMode {
   start(): void {
     const { monitor } = this.#context.nodes
     monitor.onOutage = () => {}
-    monitor.onRecovery = (node) => void this.#deletions.recovered(node)
+    monitor.onRecovery = (node) => {
+      void this.#deletions.recovered(node).then(() => this.#refill.refill(node))
+    }
   }
 
   async stop(limit: number): Promise<void> {
@@ -131,8 +136,9 @@ export class NonStickyMode implements SessionMode {
     if (own && lockingMode.kind === 'auto') this.#readOnly.learn(use.method, use.url, own.wasModified)
     this.#unlock(use)
     if (!own?.isValid || !own.stored) return
+    this.#refill.served(own.id)
     const now = own.thisAccessedTime
-    if (this.#idleTime.isFresh(own.validity, now)) return
+    if (this.#idleTime.isFresh(own.id, own.validity, now)) return
     const before = own.validity
     const { maxInactiveInterval, lastAccessedTime } = own
     own.validity = { maxInactiveInterval, lastAccessedTime, thisAccessedTime: now }
@@ -202,6 +208,7 @@ export class NonStickyMode implements SessionMode {
     const { keys, nodes, statistics, events } = this.#context
     const { id, base } = own
     const start = performance.now()
+    this.#refill.forget(id)
     await this.#tombstones.set(base, own.maxInactiveInterval)
     const deleted: Promise<unknown>[] = [this.#copies.remove(id)]
     const ids = new Set([id])
