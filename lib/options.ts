@@ -1,6 +1,6 @@
 import { parseStorageKeyPrefix, StorageKeyFormat } from './ids/storage-key-format.ts'
 import { type NodesConfig, parseNodes } from './nodes/memcached-nodes.ts'
-import { resolveCookie } from './options/cookie.ts'
+import { resolveCookieOption } from './options/cookie.ts'
 import { parseLockingMode } from './options/locking-mode.ts'
 import { checkNames } from './options/names.ts'
 import { compilePattern, type Pattern } from './options/pattern.ts'
@@ -12,7 +12,13 @@ import { findWarnings } from './options/warnings.ts'
 export type { CookieOptions, ResolvedCookie } from './options/cookie.ts'
 export type { LockingMode, LockingModeKind } from './options/locking-mode.ts'
 export type { ResolvedOptions } from './options/resolved-options.ts'
-export type { FlagOption, SessionManagerOptions, WholeOption } from './options/session-manager-options.ts'
+export type {
+  FlagOption,
+  GenerateId,
+  SessionManagerOptions,
+  SessionTracking,
+  WholeOption,
+} from './options/session-manager-options.ts'
 
 /** The options that are more than one value, or whose meaning depends on others. */
 const OTHER_OPTIONS: Record<Exclude<keyof SessionManagerOptions, keyof PlainOptions>, true> = {
@@ -23,6 +29,7 @@ const OTHER_OPTIONS: Record<Exclude<keyof SessionManagerOptions, keyof PlainOpti
   requestUriIgnorePattern: true,
   sessionAttributeFilter: true,
   cookie: true,
+  name: true,
 }
 const KNOWN_OPTIONS = [...Object.keys(PLAIN_OPTIONS), ...Object.keys(OTHER_OPTIONS)]
 
@@ -58,7 +65,7 @@ export function resolveOptions(options: SessionManagerOptions = {}): ResolvedOpt
     ignorePattern: ignored?.regExp,
     sessionAttributeFilter: filter?.text,
     attributeFilter: filter?.regExp,
-    cookie: resolveCookie(options.cookie),
+    ...resolveCookieOption(options.cookie, options.name),
   }
   return Object.freeze({ ...resolved, warnings: Object.freeze(findWarnings(resolved)) })
 }
@@ -116,6 +123,6 @@ function pattern(name: string, value: unknown): Pattern | undefined {
 }
 
 function copyOf(options: SessionManagerOptions): Readonly<SessionManagerOptions> {
-  const cookie = options.cookie && { cookie: Object.freeze({ ...options.cookie }) }
+  const cookie = typeof options.cookie === 'object' && { cookie: Object.freeze({ ...options.cookie }) }
   return Object.freeze({ ...options, ...cookie })
 }

@@ -25,4 +25,6 @@ export interface SessionContext {
   readonly attributes: AttributeCodec
   readonly cookies: CookieCodec
   readonly requests: RequestsUnderWay
+  /** What was warned about, once for all requests. */
+  readonly warned: { droppedCookie: boolean }
 }

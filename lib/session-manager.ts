@@ -1,8 +1,9 @@
 import { SessionManagerError } from './errors.ts'
 import { EventHub, type SessionManagerEventName, type SessionManagerListener } from './events.ts'
+import { presentedId } from './http/session-tracking.ts'
 import { matchesUriPattern } from './http/uri-pattern.ts'
 import { hashSessionId } from './ids/id-hash.ts'
-import { SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
+import { SessionIdFormat } from './ids/session-id-format.ts'
 import { StorageKeyFormat } from './ids/storage-key-format.ts'
 import { isPromise, type MaybePromise } from './maybe-promise.ts'
 import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
@@ -19,8 +20,6 @@ import type { SessionContext } from './session-context.ts'
 import { Statistics, type StatisticsSnapshot } from './statistics.ts'
 import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
 
-/** More cookies of the session's name than this are no browser's doing. */
-const MAX_CANDIDATES = 4
 /** Milliseconds `stop()` gives to backups under way. */
 const STOP_LIMIT = 10_000
 /** Milliseconds a change between sticky and non-sticky mode waits for requests under way. */
@@ -70,13 +69,14 @@ export class SessionManager {
       logger,
       events,
       statistics,
-      ids: new SessionIdFormat(options),
+      ids: idFormatOf(options),
       keys: new StorageKeyFormat(options.keyPrefix),
       nodes,
       selector: new NodeSelector(options.nodes, (id) => nodes.isAvailable(id)),
       attributes: new AttributeCodec(adapters.transcoder, options.attributeFilter, statistics, logger),
       cookies: adapters.cookies,
       requests: new RequestsUnderWay(),
+      warned: { droppedCookie: false },
     }
     this.#mode = modeFor(this.#context)
     for (const warning of options.warnings) logger.warn(warning)
@@ -172,7 +172,7 @@ export class SessionManager {
     const { ignorePattern } = options
     const isIgnored =
       ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
-    const id = this.#presentedId(request.headers.cookie)
+    const id = presentedId(request, binding, this.#context)
     const exchange = new SessionExchange(request, binding, this.#context, this.#mode, id, isIgnored)
     if (options.lazy && !isIgnored) return exchange
     const loading = exchange.load()
@@ -182,19 +182,6 @@ export class SessionManager {
   /** The hash under which logs and events speak of a session. */
   hashOf(sessionId: string): string {
     return hashSessionId(sessionId)
-  }
-
-  /** The first cookie value that has exactly the form of an id; whatever else a client sends is no id. */
-  #presentedId(header: string | undefined): SessionIdParts | undefined {
-    const { options, cookies, ids } = this.#context
-    if (header === undefined || !header.includes(options.cookie.name)) return undefined
-    const values = cookies.read(header, options.cookie.name)
-    if (values.length > MAX_CANDIDATES) return undefined
-    for (const value of values) {
-      const id = ids.parse(value)
-      if (id) return id
-    }
-    return undefined
   }
 
   async #start(): Promise<void> {
@@ -213,7 +200,7 @@ export class SessionManager {
     const changesMode = options.sticky !== former.sticky
     if (changesMode) await within(requests.none(), MODE_CHANGE_LIMIT)
     context.options = options
-    context.ids = new SessionIdFormat(options)
+    context.ids = idFormatOf(options)
     context.selector = new NodeSelector(options.nodes, (id) => nodes.isAvailable(id))
     const before = new Set(nodes.all())
     const removed = nodes.reconfigure(options.nodes, clientOptionsOf(options))
@@ -260,6 +247,10 @@ export class SessionManager {
 
 function modeFor(context: SessionContext): SessionMode {
   return context.options.sticky ? new StickyMode(context) : new NonStickyMode(context)
+}
+
+function idFormatOf(options: ResolvedOptions): SessionIdFormat {
+  return new SessionIdFormat({ ...options, hasCustomIds: options.genid !== undefined, nodeIds: options.nodes.nodeIds })
 }
 
 function clientOptionsOf(options: ResolvedOptions): StorageClientOptions {

@@ -54,6 +54,10 @@ class ResponseHook {
   started = false
   /** True once the answer was replaced by an error: what is still written of it goes nowhere. */
   discards = false
+  /** True once there is a body, or the end: a head that is written now is sent with it. */
+  headIsDue = false
+  /** True while a head that the app has written is kept open, as storing the session may still add a cookie to it. */
+  keepsHead = false
   /** Bytes still missing for the announced `Content-Length`. */
   remaining = Number.POSITIVE_INFINITY
 
@@ -82,20 +86,26 @@ class ResponseHook {
     const pending = this.commit(name)
     if (!pending) return false
     this.held = [[name, args]]
-    const { statusCode, statusMessage } = response
-    const headers = response.headersSent ? undefined : { ...response.getHeaders() }
+    const { statusCode } = response
+    // HTTP/2 has none, and node warns of whoever asks.
+    const statusMessage = response.req.httpVersionMajor < 2 ? response.statusMessage : undefined
+    const headers = this.isHeadSent(response) ? undefined : { ...response.getHeaders() }
     const resume = (): void => {
       // An error handler may have tried to answer what was answered already: the first answer stands.
-      if (headers && this.ended && !response.headersSent) {
+      if (headers && this.ended && !this.isHeadSent(response)) {
         response.statusCode = statusCode
-        response.statusMessage = statusMessage
+        if (statusMessage !== undefined) response.statusMessage = statusMessage
         for (const key of response.getHeaderNames()) if (!(key in headers)) response.removeHeader(key)
         for (const key in headers) response.setHeader(key, headers[key] as string)
       }
       this.release(response)
     }
-    pending.then(resume, (error) => (response.headersSent ? resume() : this.fail(response, error)))
+    pending.then(resume, (error) => (this.isHeadSent(response) ? resume() : this.fail(response, error)))
     return true
+  }
+
+  isHeadSent(response: Hooked): boolean {
+    return response.headersSent && !this.keepsHead
   }
 
   commit(name: 'write' | 'end' | 'flushHeaders'): Promise<void> | undefined {
@@ -112,13 +122,15 @@ class ResponseHook {
     this.exchange.abandon()
     const isWhole = this.held?.length === 1 && this.held[0]![0] === 'end'
     this.held = undefined
+    this.keepsHead = false
     Reflect.deleteProperty(response, 'writableEnded')
     for (const name of response.getHeaderNames()) if (BODY_HEADERS.test(name)) response.removeHeader(name)
     response.statusCode = 200
-    response.statusMessage = ''
+    if (response.req.httpVersionMajor < 2) response.statusMessage = ''
     if (isWhole && this.onError) {
       this.ended = false
       this.started = false
+      this.headIsDue = false
       this.remaining = Number.POSITIVE_INFINITY
       this.onError(error)
       return
@@ -136,7 +148,6 @@ class ResponseHook {
   release(response: Hooked): void {
     const held = this.held ?? []
     this.held = undefined
-    if (this.ended) Reflect.deleteProperty(response, 'writableEnded')
     for (let i = 0; i < held.length; i++) {
       const [name, args] = held[i]!
       // The first call is the one that was committed for; the end after it may need a commit of its own.
@@ -144,7 +155,10 @@ class ResponseHook {
         continue
       }
       if (this.held) (this.held as typeof held).push(held[i]!)
-      else this[name].apply(response, args)
+      else {
+        if (name === 'end') Reflect.deleteProperty(response, 'writableEnded')
+        this[name].apply(response, args)
+      }
     }
     if (!this.held && this.needsDrain) {
       this.needsDrain = false
@@ -164,16 +178,56 @@ class ResponseHook {
 
 function writeHead(this: Hooked, ...args: Args): unknown {
   const hook = this[HOOK]
+  if (hook.held || (hook.keepsHead && !hook.headIsDue)) {
+    throw Object.assign(new Error('Cannot write headers after they are sent to the client'), {
+      code: 'ERR_HTTP_HEADERS_SENT',
+    })
+  }
   hook.sync?.()
+  const isOpen = !hook.headIsDue && !this.headersSent && hook.exchange.current !== undefined
+  if (isOpen && args[0] >= 100 && args[0] <= 999) return keepHead(this, args)
+  hook.keepsHead = false
   const cookie = hook.exchange.head()
-  if (cookie !== undefined) addCookie(this, args, cookie)
+  if (cookie !== undefined) addCookie(this, cookie)
   return hook.writeHead.apply(this, args)
+}
+
+/**
+ * Notes the head that the app has written; node will write it with the first byte of the body, which is when the session
+ * has been stored, and its id is certain.
+ */
+function keepHead(response: Hooked, [statusCode, ...rest]: Args): Hooked {
+  response.statusCode = statusCode
+  if (typeof rest[0] === 'string') response.statusMessage = rest.shift()
+  const headers = rest[0] ?? {}
+  if (Array.isArray(headers)) {
+    const pairs = Array.isArray(headers[0]) ? headers : pairsOf(headers)
+    for (const [name] of pairs) response.removeHeader(name)
+    for (const [name, value] of pairs) response.appendHeader(name, value)
+  } else {
+    for (const name of Object.keys(headers)) response.setHeader(name, headers[name])
+  }
+  response[HOOK].keepsHead = true
+  Object.defineProperty(response, 'headersSent', headersSent)
+  return response
+}
+
+const headersSent: PropertyDescriptor = {
+  configurable: true,
+  get(this: Hooked): boolean {
+    return this[HOOK].keepsHead || Reflect.get(Object.getPrototypeOf(this), 'headersSent', this)
+  },
+}
+
+function pairsOf(flat: Args): Args[] {
+  return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]]] : []))
 }
 
 function write(this: Hooked, chunk: unknown, encoding?: BufferEncoding | Callback, callback?: Callback): boolean {
   const hook = this[HOOK]
   if (hook.discards) return true
   if (hook.ended) return hook.write.call(this, chunk, encoding, callback)
+  hook.headIsDue = true
   const first = !hook.started
   if (first) {
     hook.started = true
@@ -192,6 +246,7 @@ function write(this: Hooked, chunk: unknown, encoding?: BufferEncoding | Callbac
 
 function flushHeaders(this: Hooked): void {
   const hook = this[HOOK]
+  hook.headIsDue = true
   if (!hook.started && hook.mustWait(this, 'flushHeaders', [])) return
   hook.flushHeaders.call(this)
 }
@@ -201,6 +256,7 @@ function end(this: Hooked, ...args: Args): unknown {
   if (hook.discards) return this
   if (hook.ended) return hook.held ? this : hook.end.apply(this, args)
   hook.ended = true
+  hook.headIsDue = true
   if (!hook.mustWait(this, 'end', args)) return hook.end.apply(this, args)
   // Who asks whether there is an answer already, as Fastify does, is told what node would say: `end` was called.
   Object.defineProperty(this, 'writableEnded', ENDED)
@@ -214,20 +270,8 @@ function close(this: Hooked): void {
   hook.commit('end')?.catch(() => {})
 }
 
-/** Adds the cookie to those the app sets, whichever of writeHead's forms it uses. */
-function addCookie(response: ServerResponse, args: Args, cookie: string): void {
-  const headers = args[args.length - 1]
-  if (Array.isArray(headers)) {
-    if (Array.isArray(headers[0])) headers.push(['Set-Cookie', cookie])
-    else headers.push('Set-Cookie', cookie)
-    return
-  }
-  if (args.length > 1 && typeof headers === 'object' && headers !== null) {
-    const name = Object.keys(headers).find((key) => key.toLowerCase() === 'set-cookie')
-    if (name !== undefined) {
-      args[args.length - 1] = { ...headers, [name]: [headers[name], cookie].flat() }
-      return
-    }
-  }
-  response.appendHeader('Set-Cookie', cookie)
+/** Adds the cookie to those of the app, in an array of our own: the app's may be one that all its responses share. */
+function addCookie(response: ServerResponse, cookie: string): void {
+  const cookies = response.getHeader('set-cookie')
+  response.setHeader('Set-Cookie', cookies === undefined ? cookie : [cookies as string | string[], cookie].flat())
 }

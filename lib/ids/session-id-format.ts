@@ -8,6 +8,7 @@ const POOLED_IDS = 256
 const MAX_ID_LENGTH = 250
 
 const NODE_ID = /^\w{1,64}$/
+const CUSTOM_BASE = /^[A-Za-z0-9_-]{16,128}$/
 const JVM_ROUTE = /^[A-Za-z0-9._-]{1,64}$/
 
 /** The parts of an id that has the exact form `<base>[-<node id>][.<jvmRoute>]`. */
@@ -26,6 +27,10 @@ export interface SessionIdFormatOptions {
   readonly jvmRoute?: string | undefined
   /** Characters; a longer id from a client is refused, so that no key made from it is too long. @default 250 */
   readonly maxSessionIdLength?: number
+  /** True if the app makes the bases itself: 16 to 128 letters, digits, dashes and underscores. @default false */
+  readonly hasCustomIds?: boolean
+  /** Ids of the nodes that ids may name; undefined if they name none. Only needed with custom ids, that may hold dashes. */
+  readonly nodeIds?: readonly string[]
 }
 
 /** True for word characters, 1 to 64 of them: what may stand before a node's address. */
@@ -112,6 +117,7 @@ export class SessionIdFormat {
   readonly jvmRoute: string | undefined
   readonly #maxLength: number
   readonly #exact: RegExp
+  readonly #customNodeIds: readonly string[] | undefined
   readonly #bytes: number
   readonly #pool: Buffer
   #used: number
@@ -131,6 +137,7 @@ export class SessionIdFormat {
     this.baseLength = 2 * bytes
     this.jvmRoute = options.jvmRoute
     this.#maxLength = options.maxSessionIdLength ?? MAX_ID_LENGTH
+    this.#customNodeIds = options.hasCustomIds ? (options.nodeIds ?? []) : undefined
     // Each part ends at a character the part before cannot hold, so there is nothing to backtrack into.
     this.#exact = new RegExp(`^([0-9A-F]{${this.baseLength}})(?:-(\\w{1,64}))?(?:\\.([A-Za-z0-9._-]{1,64}))?$`)
     this.#pool = Buffer.allocUnsafeSlow(bytes * POOLED_IDS)
@@ -139,22 +146,50 @@ export class SessionIdFormat {
 
   /** A new id from a cryptographic random source, with this process's route, on the given node. */
   generate(nodeId?: string): string {
+    return joinSessionId(this.generateBase(), nodeId, this.jvmRoute)
+  }
+
+  /** An id of this process with the given base. */
+  withBase(base: string, nodeId?: string): string {
+    return joinSessionId(base, nodeId, this.jvmRoute)
+  }
+
+  /** The base that the app made. @throws TypeError if it has not the form of one */
+  checkBase(base: unknown): string {
+    if (typeof base === 'string' && CUSTOM_BASE.test(base)) return base
+    throw new TypeError('genid: must return 16 to 128 letters, digits, dashes and underscores.')
+  }
+
+  /** The part of a new id that is random. */
+  generateBase(): string {
     if (this.#used === this.#pool.length) {
       randomFillSync(this.#pool)
       this.#used = 0
     }
     const start = this.#used
     this.#used += this.#bytes
-    const base = this.#pool.toString('hex', start, this.#used).toUpperCase()
-    return joinSessionId(base, nodeId, this.jvmRoute)
+    return this.#pool.toString('hex', start, this.#used).toUpperCase()
   }
 
   /** The parts of an id of exactly our form, undefined for anything else. Meant for whatever a client sends. */
   parse(id: string): SessionIdParts | undefined {
+    if (this.#customNodeIds) return this.#parseCustom(id, this.#customNodeIds)
     if (id.length < this.baseLength || id.length > this.#maxLength) return undefined
     const match = this.#exact.exec(id)
     if (match === null) return undefined
     return { id, base: match[1]!, nodeId: match[2], jvmRoute: match[3] }
+  }
+
+  /** A base of the app's own may hold dashes, so what follows the last one is a node id only if it is one of ours. */
+  #parseCustom(id: string, nodeIds: readonly string[]): SessionIdParts | undefined {
+    if (id.length > this.#maxLength) return undefined
+    const nodeId = extractNodeId(id)
+    const isNode = nodeId !== undefined && nodeIds.includes(nodeId)
+    const end = endOfLeftPart(id)
+    const base = isNode ? extractBase(id) : id.slice(0, end)
+    const jvmRoute = end === id.length ? undefined : id.slice(end + 1)
+    if (!CUSTOM_BASE.test(base) || (jvmRoute !== undefined && !isJvmRoute(jvmRoute))) return undefined
+    return { id, base, nodeId: isNode ? nodeId : undefined, jvmRoute }
   }
 
   /** Puts the parts of an id together again. */

@@ -30,8 +30,11 @@ export interface SessionMode {
   acquire(id: SessionIdParts, use: SessionUse): MaybePromise<Session | undefined>
   /** The session as this process holds it, without asking a store and without counting as an access. */
   peek(id: SessionIdParts): Session | undefined
-  /** A new session; it is neither stored nor found before its first commit. */
-  create(): Session
+  /**
+   * A new session; it is neither stored nor found before its first commit.
+   * @param base the part of the id that never changes, if the app makes it
+   */
+  create(base?: string): Session
   /**
    * Stores what has to be stored. A promise if the response has to wait for it.
    * @throws SessionManagerError if the response must be an error instead: a conflict, or `commitFailurePolicy: 'error'`

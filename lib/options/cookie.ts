@@ -80,6 +80,33 @@ const COOKIE: Table<ResolvedCookie> = {
   maxAge: { type: whole('seconds', 1) },
 }
 
+/** The cookie of one request. */
+export type CookieOfRequest = (request: unknown) => ResolvedCookie
+
+/**
+ * Checks the `cookie` and `name` options. A function is called, and what it returns is checked, whenever a cookie is to be
+ * written.
+ *
+ * @throws TypeError that names the option, or the rule that is broken.
+ */
+export function resolveCookieOption(
+  cookie: unknown,
+  name: unknown,
+): { readonly cookie: ResolvedCookie; readonly cookieOf: CookieOfRequest | undefined } {
+  if (typeof cookie !== 'function') return { cookie: resolveCookie(withName(cookie, name)), cookieOf: undefined }
+  const fixed = resolveCookie(withName(undefined, name))
+  return { cookie: fixed, cookieOf: (request) => resolveCookie(withName(cookie(request), fixed.name)) }
+}
+
+function withName(cookie: unknown, name: unknown): unknown {
+  if (name === undefined) return cookie
+  const own = (cookie as { name?: unknown } | undefined)?.name
+  if (own !== undefined && own !== name) {
+    throw new TypeError(`cookie.name: ${show(own)} is not valid. It must be the same as the option name, or left out.`)
+  }
+  return cookie === undefined || (typeof cookie === 'object' && cookie !== null) ? { ...cookie, name } : cookie
+}
+
 /**
  * Checks the `cookie` option, also for combinations that browsers drop.
  *

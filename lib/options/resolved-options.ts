@@ -3,13 +3,14 @@ import { isJvmRoute } from '../ids/session-id-format.ts'
 import type { ConflictPolicy, MergeAttribute } from '../modes/non-sticky/attribute-merge.ts'
 import type { NodesConfig } from '../nodes/memcached-nodes.ts'
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
-import type { ResolvedCookie } from './cookie.ts'
+import type { CookieOfRequest, ResolvedCookie } from './cookie.ts'
 import type { LockingMode } from './locking-mode.ts'
-import type { SessionManagerOptions } from './session-manager-options.ts'
+import type { GenerateId, SessionManagerOptions, SessionTracking } from './session-manager-options.ts'
 import {
   either,
   flag,
-  INVALID,
+  functionLike,
+  listOf,
   objectWith,
   oneOf,
   type Row,
@@ -39,6 +40,18 @@ export interface PlainOptions {
   readonly storageFailurePolicy: 'error' | 'anonymous'
   readonly commitFailurePolicy: 'respond' | 'error'
   readonly tls: ConnectionOptions | undefined
+  readonly rolling: boolean
+  readonly saveUninitialized: boolean
+  readonly unset: 'keep' | 'destroy'
+  readonly autoCommit: boolean
+  readonly genid: GenerateId | undefined
+  readonly proxy: boolean | undefined
+  readonly sessionTracking: readonly SessionTracking[]
+  readonly sessionHeader: string
+  readonly maxLifetimeSeconds: number
+  readonly regenerateGraceSeconds: number
+  readonly maxSessionsPerPrincipal: number
+  readonly principalLimitPolicy: 'reject' | 'destroy-oldest'
   readonly username: string | undefined
   readonly password: string | undefined
   readonly enableStatistics: boolean
@@ -75,20 +88,16 @@ export interface ResolvedOptions extends PlainOptions {
   readonly sessionAttributeFilter: string | undefined
   readonly attributeFilter: RegExp | undefined
   readonly cookie: ResolvedCookie
+  /** The cookie of one request, if that depends on it. */
+  readonly cookieOf: CookieOfRequest | undefined
 }
 
 const anyText = text('text', () => true)
 const someText = text('text, not empty', (value) => value !== '')
 const route = text('1 to 64 letters, digits, dots, dashes and underscores', isJvmRoute)
 
-const factory: ValueType<StorageClientFactory> = {
-  form: 'a StorageClientFactory function',
-  parse: (value) => (typeof value === 'function' ? (value as StorageClientFactory) : INVALID),
-}
-const mergeFunction: ValueType<MergeAttribute> = {
-  form: 'a function (name, base, mine, theirs) => value',
-  parse: (value) => (typeof value === 'function' ? (value as MergeAttribute) : INVALID),
-}
+/** RFC 9110, 5.6.2. */
+const headerName = text('the name of a header', (value) => /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}$/.test(value))
 const transcoderObject = objectWith<SessionTranscoder>('a SessionTranscoder: { name, encode, decode }', [
   'encode',
   'decode',
@@ -115,10 +124,25 @@ export const PLAIN_OPTIONS: Table<PlainOptions> = {
   },
   lockTimeoutPolicy: { type: oneOf('proceed', 'reject'), default: 'proceed' },
   conflictPolicy: { type: oneOf('mine', 'theirs', 'reject'), default: 'mine' },
-  mergeAttribute: { type: mergeFunction, default: undefined },
+  mergeAttribute: {
+    type: functionLike<MergeAttribute>('a function (name, base, mine, theirs) => value'),
+    default: undefined,
+  },
   storageFailurePolicy: { type: oneOf('error', 'anonymous'), default: 'error' },
   commitFailurePolicy: { type: oneOf('respond', 'error'), default: 'respond' },
   tls: { type: objectWith<ConnectionOptions>('options of node:tls, such as { ca }', []), secret: true },
+  rolling: { type: flag, default: false, text: true },
+  saveUninitialized: { type: flag, default: false, text: true },
+  unset: { type: oneOf('keep', 'destroy'), default: 'keep' },
+  autoCommit: { type: flag, default: true, text: true },
+  genid: { type: functionLike<GenerateId>('a function (request) => id'), default: undefined },
+  proxy: { type: flag, default: undefined },
+  sessionTracking: { type: listOf('cookie', 'header', 'url'), default: Object.freeze(['cookie'] as const) },
+  sessionHeader: { type: headerName, default: 'X-Session-Id' },
+  maxLifetimeSeconds: { type: whole('seconds (0: no limit)', 0), default: 0, text: true },
+  regenerateGraceSeconds: { type: whole('seconds', 0, 60), default: 0, text: true },
+  maxSessionsPerPrincipal: { type: whole('sessions (-1: no limit)', -1), default: -1, text: true },
+  principalLimitPolicy: { type: oneOf('reject', 'destroy-oldest'), default: 'reject' },
   username: attribute<string | undefined>(someText, undefined),
   password: { type: someText, secret: true },
   enableStatistics: attribute(flag, true),
@@ -132,7 +156,10 @@ export const PLAIN_OPTIONS: Table<PlainOptions> = {
   processExpiresFrequency: attribute(whole('runs', 1), 6),
   backgroundProcessorDelay: attribute(whole('seconds', 1), 10),
   transcoder: { type: either(oneOf('msgpack', 'json'), transcoderObject), default: 'msgpack' },
-  storage: { type: either<'auto', StorageClientFactory>(oneOf('auto'), factory), default: 'auto' },
+  storage: {
+    type: either<'auto', StorageClientFactory>(oneOf('auto'), functionLike('a StorageClientFactory function')),
+    default: 'auto',
+  },
   logger: {
     type: objectWith<Logger>('a logger with info, warn and error, such as console', ['info', 'warn', 'error']),
     default: console,

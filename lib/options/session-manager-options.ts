@@ -3,6 +3,10 @@ import type { ConflictPolicy, MergeAttribute } from '../modes/non-sticky/attribu
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
 import type { CookieOptions } from './cookie.ts'
 
+/** Where a session id travels: in a cookie, in a header of its own, or in the path (`;jsessionid=…`). */
+export type SessionTracking = 'cookie' | 'header' | 'url'
+/** Makes an id; it is given the request of the framework. */
+export type GenerateId = (request: never) => string
 /** A flag, also as it stands in an XML attribute. */
 export type FlagOption = boolean | `${boolean}`
 /** A whole number, also as it stands in an XML attribute. */
@@ -114,8 +118,46 @@ export interface SessionManagerOptions {
   sessionIdLength?: WholeOption
   /** Names this process in session ids, for the balancer: letters, digits, dots, dashes, underscores. @default none */
   jvmRoute?: string
-  /** The session cookie. @default { name: 'JSESSIONID', path: '/', httpOnly: true, secure: 'auto', sameSite: 'lax' } */
-  cookie?: CookieOptions
+  /**
+   * Makes the random part of a new id, 16 to 128 letters, digits, dashes and underscores: at least 128 bits from a
+   * cryptographic source. @default hex digits from node:crypto (Tomcat)
+   */
+  genid?: GenerateId
+  /** Where the id of a request is looked for, in this order. @default ['cookie'] (ours; Tomcat adds 'url') */
+  sessionTracking?: readonly SessionTracking[]
+  /** The header that carries the id both ways, if `sessionTracking` has `'header'`. @default 'X-Session-Id' (ours) */
+  sessionHeader?: string
+  /** The name of the session cookie, as in express-session; the same as `cookie.name`. @default 'JSESSIONID' (Tomcat) */
+  name?: string
+  /** Sends the cookie again with every response, so that its lifetime begins anew. @default false (express-session) */
+  rolling?: FlagOption
+  /** Stores and announces new sessions also if nothing is in them. @default false (ours) */
+  saveUninitialized?: FlagOption
+  /**
+   * What `req.session = null` and `delete req.session` do: `'destroy'` ends the session, `'keep'` forgets what the request
+   * changed. @default 'keep' (express-session)
+   */
+  unset?: 'keep' | 'destroy'
+  /** False: sessions are stored by `ctx.session.manuallyCommit()` only. @default true (koa-session) */
+  autoCommit?: FlagOption
+  /** True: `X-Forwarded-Proto` says whether a request is https; false: it never does. @default as the framework has it */
+  proxy?: boolean
+  /** Seconds from its creation after which a session ends, however much it is used; 0: no limit. @default 0 (ours) */
+  maxLifetimeSeconds?: WholeOption
+  /**
+   * Seconds, up to 60, in which requests that still carry the id of before `regenerate` get the new session. Whoever
+   * knows the old id gets it as well: leave it at 0 unless parallel requests at login need it. @default 0 (ours)
+   */
+  regenerateGraceSeconds?: WholeOption
+  /** How many sessions may have the same `principal`; -1: no limit. @default -1 (ours) */
+  maxSessionsPerPrincipal?: WholeOption
+  /** What a login beyond that limit does: it is answered 403, or ends the oldest session. @default 'reject' (ours) */
+  principalLimitPolicy?: 'reject' | 'destroy-oldest'
+  /**
+   * The session cookie, also as a function of the request, for what depends on it (`domain`, `secure`, …); the name can't.
+   * @default { name: 'JSESSIONID', path: '/', httpOnly: true, secure: 'auto', sameSite: 'lax' }
+   */
+  cookie?: CookieOptions | ((request: never) => CookieOptions)
 
   // Upkeep
 

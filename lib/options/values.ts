@@ -90,6 +90,25 @@ export function oneOf<const T extends string>(...words: readonly T[]): ValueType
   }
 }
 
+/** A function; what it takes and returns is told by `form`. */
+export function functionLike<T>(form: string): ValueType<T> {
+  return { form, parse: (value) => (typeof value === 'function' ? (value as T) : INVALID) }
+}
+
+/** A list of some words, each at most once. */
+export function listOf<const T extends string>(...words: readonly T[]): ValueType<readonly T[]> {
+  const word = oneOf(...words)
+  return {
+    form: `a list of ${word.form}, each at most once`,
+    parse: (value) => {
+      if (!Array.isArray(value) || value.length === 0) return INVALID
+      const parsed = value.map((item) => word.parse(item))
+      if (parsed.includes(INVALID) || new Set(parsed).size < parsed.length) return INVALID
+      return Object.freeze(parsed as T[])
+    },
+  }
+}
+
 /** An object with the given methods. */
 export function objectWith<T extends object>(form: string, methods: readonly string[]): ValueType<T> {
   return { form, parse: (value) => (hasMethods(value, methods) ? (value as T) : INVALID) }

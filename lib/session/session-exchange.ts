@@ -5,12 +5,14 @@ import { isPromise, type MaybePromise } from '../maybe-promise.ts'
 import type { SessionMode, SessionUse } from '../modes/session-mode.ts'
 import type { SessionContext } from '../session-context.ts'
 import type { Session } from './session.ts'
+import { COOKIE_ATTRIBUTE, SessionCookie } from './session-cookie.ts'
 import { type FacadeHost, SessionFacade } from './session-facade.ts'
 
 /** A request as the manager sees it; node's IncomingMessage is one. */
 export interface SessionRequest {
   readonly method?: string | undefined
-  readonly headers: { readonly cookie?: string | undefined }
+  readonly headers: { readonly cookie?: string | undefined; readonly [name: string]: string | string[] | undefined }
+  readonly socket?: unknown
 }
 
 /** How the manager reads the requests of one web framework; one constant object per adapter. */
@@ -38,6 +40,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   #isLoaded = false
   /** True if the session of this request is not to be stored or announced, as it could not be loaded or stored. */
   #isAnonymous = false
+  /** True if the app wants the session left as it was stored. */
+  #isDiscarded = false
+  #cookie: SessionCookie | undefined
+  #isCookieChanged = false
   #ending: Promise<void> | undefined
   #announced: string | undefined
   #headSent = false
@@ -124,7 +130,20 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   }
 
   createSession(): Session {
-    return this.#mode.create()
+    const { genid } = this.#context.options
+    return this.#mode.create(genid && this.#context.ids.checkBase(genid(this.request as never)))
+  }
+
+  /** The cookie of this session, as express-session shows it; asking for it makes a new session. */
+  get cookie(): SessionCookie {
+    if (this.#cookie) return this.#cookie
+    this.#cookie = this.#cookieOf(() => {
+      const { facade } = this
+      if (!facade) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
+      facade.session ??= this.createSession()
+      return facade.session
+    })
+    return this.#cookie
   }
 
   isStoredAttribute(name: string): boolean {
@@ -139,7 +158,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /** Stores what has changed, and releases the lock, long before the response ends. */
   async release(): Promise<void> {
-    await this.commit()
+    await this.commitNow()
     this.lock?.release()
     this.lock = undefined
   }
@@ -166,7 +185,12 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   /** Stores the session now, whatever `sessionBackupAsync` says. */
   async save(): Promise<void> {
     const session = this.current
-    if (session?.isValid && !this.#isAnonymous && hasContent(session)) await this.#mode.save(session, this)
+    if (session?.isValid && !this.#isAnonymous && this.#isWorthKeeping(session)) await this.#mode.save(session, this)
+  }
+
+  /** Leaves the session as it was stored: what this request changes is not. */
+  discard(): void {
+    this.#isDiscarded = true
   }
 
   /** Replaces the whole content of the session: what assigning an object to the framework's property means. */
@@ -185,15 +209,15 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (this.#headSent) return undefined
     this.#headSent = true
     const session = this.current
-    if (this.isIgnored || this.#isAnonymous || !session?.isValid || session.id === this.#announced) return undefined
-    if (!session.isFindable || (session.isNew && !hasContent(session))) return undefined
+    if (this.isIgnored || this.#isAnonymous || !session?.isValid || !session.isFindable) return undefined
+    const { options } = this.#context
+    if (session.id === this.#announced ? !this.#isCookieDue(session) : !this.#isWorthKeeping(session)) return undefined
     this.#announced = session.id
-    const { cookie } = this.#context.options
-    const { name, secure, ...attributes } = cookie
-    return this.#context.cookies.write(name, session.id, {
-      ...attributes,
-      secure: secure === 'auto' ? this.#binding.isSecure(this.request) : secure,
-    })
+    if (!options.sessionTracking.includes('cookie')) return undefined
+    const cookie = this.#cookie ?? this.#cookieOf(() => session)
+    const attributes = cookie.toAttributes()
+    this.#warnOfDroppedCookie(attributes.secure === true)
+    return this.#context.cookies.write(options.cookie.name, session.id, attributes)
   }
 
   /**
@@ -201,11 +225,20 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
    * @throws SessionManagerError with an HTTP status, if the response has to be an error instead
    */
   commit(): MaybePromise<void> {
-    if (this.#ending) return this.#ending.then(() => this.commit())
+    return this.#context.options.autoCommit ? this.commitNow() : undefined
+  }
+
+  /** As `commit`, also if the app does that itself (`autoCommit: false`). */
+  commitNow(): MaybePromise<void> {
+    if (this.#ending) return this.#ending.then(() => this.commitNow())
+    if (this.facade && this.#context.options.saveUninitialized && !this.#headSent) {
+      this.facade.session ??= this.createSession()
+    }
     const session = this.facade?.session
-    if (this.isIgnored || this.#isAnonymous || !session?.isValid) return undefined
+    if (this.isIgnored || this.#isAnonymous || this.#isDiscarded || !session?.isValid) return undefined
     if (this.#isUnannounced(session)) {
-      if (!hasContent(session)) return undefined
+      // Asked to keep even an empty one, a session is made although the app did not ask for it.
+      if (!this.#isWorthKeeping(session)) return undefined
       if (this.#headSent) return this.#tooLate()
     }
     return this.#mode.commit(session, this)
@@ -265,6 +298,65 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     else this.#mode.release(session, this)
   }
 
+  /** True for a session with something in it, unless empty ones are wanted as well. */
+  #isWorthKeeping(session: Session): boolean {
+    if (!session.isNew || this.#context.options.saveUninitialized) return true
+    for (const name in session.attributes) if (name !== COOKIE_ATTRIBUTE) return true
+    return false
+  }
+
+  /** True if the client should get the cookie of its session again, as its attributes or its lifetime have changed. */
+  #isCookieDue(session: Session): boolean {
+    if (this.#isCookieChanged || this.#context.options.rolling) return true
+    const changes = session.attributes[COOKIE_ATTRIBUTE] as { maxAge?: number } | undefined
+    return changes?.maxAge !== undefined && this.mayHaveChanged
+  }
+
+  #cookieOf(session: () => Session): SessionCookie {
+    const { options } = this.#context
+    const exchange = this
+    return new SessionCookie(
+      {
+        get attributes() {
+          return exchange.current?.attributes ?? {}
+        },
+        change: () => {
+          const { attributes } = session()
+          if (this.facade) this.facade.mayHaveChanged = true
+          this.#isCookieChanged = true
+          return attributes
+        },
+        setMaxInactiveInterval: (seconds) => {
+          session().maxInactiveInterval = seconds ?? options.maxInactiveInterval
+        },
+      },
+      options.cookieOf?.(this.request) ?? options.cookie,
+      this.#isSecure(),
+    )
+  }
+
+  #isSecure(): boolean {
+    const { proxy } = this.#context.options
+    return proxy === undefined ? this.#binding.isSecure(this.request) : isHttps(this.request, proxy)
+  }
+
+  /** A cookie that never comes back is the most common mistake behind a proxy, and browsers don't tell. */
+  #warnOfDroppedCookie(hasSecure: boolean): void {
+    const forwarded = this.request.headers['x-forwarded-proto']
+    const context = this.#context
+    if (context.warned.droppedCookie) return
+    if (hasSecure ? forwarded !== 'http' && (forwarded !== undefined || this.#isSecure()) : forwarded !== 'https')
+      return
+    context.warned.droppedCookie = true
+    context.logger.warn(
+      hasSecure
+        ? 'The session cookie is Secure, but the request did not come by https: browsers drop it, but for localhost. ' +
+            "Serve https, or set cookie.secure: 'auto'."
+        : 'A request came by https to the proxy (X-Forwarded-Proto), but the proxy is not trusted, so the session cookie ' +
+            "is not Secure. Trust it (app.set('trust proxy', 1), app.proxy = true, trustProxy), or set proxy: true.",
+    )
+  }
+
   /** True for a session that no client knows yet. */
   #isUnannounced(session: Session): boolean {
     return session.isNew && this.#announced !== session.id && session.id !== this.#presented?.id
@@ -297,7 +389,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   }
 }
 
-function hasContent(session: Session): boolean {
-  for (const _name in session.attributes) return true
-  return false
+/** https by the connection itself, or by what the proxy in front of it says. */
+function isHttps(request: SessionRequest, trustProxy: boolean): boolean {
+  if ((request.socket as { encrypted?: boolean } | undefined)?.encrypted === true) return true
+  if (!trustProxy) return false
+  const [first] = String(request.headers['x-forwarded-proto'] ?? '').split(',')
+  return first!.trim().toLowerCase() === 'https'
 }

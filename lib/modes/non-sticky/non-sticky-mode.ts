@@ -93,10 +93,11 @@ export class NonStickyMode implements SessionMode {
     return undefined
   }
 
-  create(): NonStickySession {
+  create(ownBase?: string): NonStickySession {
     const { ids, selector, options } = this.#context
-    const id = ids.generate(selector.forNewSession())
-    return new NonStickySession(id.slice(0, ids.baseLength), id, options.maxInactiveInterval, Date.now())
+    const base = ownBase ?? ids.generateBase()
+    const id = ids.withBase(base, selector.forNewSession())
+    return new NonStickySession(base, id, options.maxInactiveInterval, Date.now())
   }
 
   commit(session: Session, use: SessionUse): MaybePromise<void> {

@@ -91,7 +91,7 @@ export class StickyMode implements SessionMode {
     return session && !session.isExpired(Date.now()) ? session : undefined
   }
 
-  create(): StickySession {
+  create(ownBase?: string): StickySession {
     const { options, ids, selector, statistics } = this.#context
     const limit = options.maxActiveSessions
     if (limit >= 0 && this.#sessions.size >= limit) {
@@ -102,8 +102,9 @@ export class StickyMode implements SessionMode {
         { status: 503 },
       )
     }
-    const id = ids.generate(options.enabled ? selector.forNewSession() : undefined)
-    return new StickySession(id.slice(0, ids.baseLength), id, options.maxInactiveInterval, Date.now())
+    const base = ownBase ?? ids.generateBase()
+    const id = ids.withBase(base, options.enabled ? selector.forNewSession() : undefined)
+    return new StickySession(base, id, options.maxInactiveInterval, Date.now())
   }
 
   commit(session: Session, { mayHaveChanged }: SessionUse): MaybePromise<void> {
