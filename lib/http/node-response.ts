@@ -208,7 +208,6 @@ function keepHead(response: Hooked, [statusCode, ...rest]: Args): Hooked {
     for (const name of Object.keys(headers)) response.setHeader(name, headers[name])
   }
   response[HOOK].keepsHead = true
-  Object.defineProperty(response, 'headersSent', headersSent)
   return response
 }
 

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 const MAX_KEY_BYTES = 250
 /** Printable ASCII without space: what a memcached key may hold. */
 const KEY_CHARACTERS = /^[\x21-\x7e]*$/
-const RESERVED = /^(?:lock|bak|validity|gone):/
+const RESERVED = /^(?:lock|bak|validity|gone|next|principal):/
 
 const PREFIX_FORM =
   "a comma list of 'static:<text>', 'host', 'host.hash', 'context', 'context.hash' and 'webappVersion'"
@@ -71,6 +71,16 @@ export class StorageKeyFormat {
     return this.#tombstone + base
   }
 
+  /** Holds the id of the session that took this one's place. */
+  successor(base: string): string {
+    return `next:${this.prefix}${base}`
+  }
+
+  /** Lists the sessions of a principal, whose name is hashed. */
+  principal(hash: string): string {
+    return `principal:${this.prefix}${hash}`
+  }
+
   isBackupKey(key: string): boolean {
     return key.startsWith('bak:')
   }
@@ -96,7 +106,7 @@ export function parseStorageKeyPrefix(config: string | null | undefined, values:
   if (RESERVED.test(prefix)) {
     throw refused(
       config,
-      `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:', 'validity:' and 'gone:' are reserved.`,
+      `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:', 'validity:', 'gone:', 'next:' and 'principal:' are reserved.`,
     )
   }
   return prefix

@@ -50,6 +50,8 @@ export interface SessionMode {
   reload(session: Session, use: SessionUse): Promise<Session>
   /** Takes the session's lock for this request, for `lockingMode: 'app'`. @throws SessionManagerError ERR_MSM_LOCK_TIMEOUT */
   lock(session: Session, use: SessionUse): Promise<void>
+  /** Stores a new session that takes the place of another: requests with the other's id get it for some seconds. */
+  replace(former: Session, session: Session, seconds: number): Promise<void>
   /** Ends the session, here and in the store. */
   remove(session: Session, reason: DestroyReason): Promise<void>
   /** Takes over the sessions that another mode holds, which was stopped. */

@@ -15,6 +15,11 @@ export interface SessionRequest {
   readonly socket?: unknown
 }
 
+export interface RegenerateOptions {
+  /** True: the new session has what was in the old one. @default false */
+  keep?: boolean
+}
+
 /** How the manager reads the requests of one web framework; one constant object per adapter. */
 export interface WebBinding<R extends SessionRequest = SessionRequest> {
   /** The object all session facades of this framework inherit their properties and methods from. */
@@ -163,10 +168,24 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.lock = undefined
   }
 
-  /** Ends the session and starts an empty one under a new id. */
-  async regenerate(): Promise<void> {
+  /**
+   * Ends the session and starts another under a new id, which is what keeps an id that an attacker knows from being logged
+   * in: empty, or with what was in it (`keep`).
+   */
+  async regenerate({ keep = false }: RegenerateOptions = {}): Promise<void> {
+    const former = this.current
+    const { regenerateGraceSeconds } = this.#context.options
+    const isKnown = former?.isValid === true && !this.#isUnannounced(former) && !this.#isAnonymous
+    let session: Session | undefined
+    if (former && (keep || (isKnown && regenerateGraceSeconds > 0))) {
+      session = this.createSession()
+      if (keep) session.continueFrom(former)
+      if (isKnown && regenerateGraceSeconds > 0) await this.#mode.replace(former, session, regenerateGraceSeconds)
+    }
     await this.#end('regenerate')
-    this.facade = new SessionFacade(this, undefined, this.#binding.facadeTarget)
+    this.#cookie = undefined
+    this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
+    if (session) this.facade.mayHaveChanged = true
   }
 
   /** Ends the session; the request has none from here on. */

@@ -15,6 +15,8 @@ export class Session {
   thisAccessedTime: number
   /** Seconds of idle time after which the session expires; 0 or less: never. */
   maxInactiveInterval: number
+  /** Epoch milliseconds at which the session ends, however much it is used. */
+  endsAt: number = Number.POSITIVE_INFINITY
   lastBackupTime = 0
   isNew = true
   /** False once the session was destroyed or has expired. */
@@ -50,6 +52,16 @@ export class Session {
     this.principal = detach(record.principal)
     this.savedRequest = detach(record.savedRequest)
     this.savedPrincipal = detach(record.savedPrincipal)
+  }
+
+  /** Takes over what another session holds, but not its id and its times. */
+  continueFrom(session: Session): void {
+    this.attributes = { ...session.attributes }
+    this.maxInactiveInterval = session.maxInactiveInterval
+    this.authType = session.authType
+    this.principal = session.principal
+    this.savedRequest = session.savedRequest
+    this.savedPrincipal = session.savedPrincipal
   }
 
   toRecord(attributes: Buffer, now: number): SessionRecord {
@@ -88,7 +100,13 @@ export class Session {
     return Math.max(0, Math.floor((now - this.thisAccessedTime) / 1000))
   }
 
+  /** Sets when the session ends at the latest; 0 seconds: never. */
+  limitLifetime(maxLifetimeSeconds: number): void {
+    this.endsAt = maxLifetimeSeconds > 0 ? this.creationTime + maxLifetimeSeconds * 1000 : Number.POSITIVE_INFINITY
+  }
+
   isExpired(now: number): boolean {
+    if (now >= this.endsAt) return true
     return this.maxInactiveInterval > 0 && this.idleSeconds(now) >= this.maxInactiveInterval
   }
 }

@@ -79,7 +79,7 @@ export class NonStickyMode implements SessionMode {
     if (id.nodeId !== undefined && !nodes.knows(id.nodeId) && !this.#formerNodeIds.has(id.nodeId)) return undefined
     if (this.#needsLock(use)) use.lock = await this.#locks.acquire(this.#idToLock(id))
     try {
-      const session = await this.#loader.load(id)
+      const session = (await this.#loader.load(id)) ?? (await this.#loadSuccessor(id))
       session?.access(Date.now())
       if (!session) this.#unlock(use)
       return session
@@ -97,7 +97,9 @@ export class NonStickyMode implements SessionMode {
     const { ids, selector, options } = this.#context
     const base = ownBase ?? ids.generateBase()
     const id = ids.withBase(base, selector.forNewSession())
-    return new NonStickySession(base, id, options.maxInactiveInterval, Date.now())
+    const session = new NonStickySession(base, id, options.maxInactiveInterval, Date.now())
+    session.limitLifetime(options.maxLifetimeSeconds)
+    return session
   }
 
   commit(session: Session, use: SessionUse): MaybePromise<void> {
@@ -198,6 +200,26 @@ export class NonStickyMode implements SessionMode {
 
   sessions(): Iterable<Session> {
     return []
+  }
+
+  async replace(former: Session, session: Session, seconds: number): Promise<void> {
+    const { nodes, keys, attributes } = this.#context
+    const own = session as NonStickySession
+    await this.#tracked(own, this.#writer.write(own, attributes.encode(own.attributes), NO_REQUEST))
+    this.#created(own)
+    const node = nodes.ofSession(former.id)
+    const successor = Buffer.from(own.id)
+    if (node?.isAvailable) await node.set(keys.successor((former as NonStickySession).base), successor, seconds)
+  }
+
+  /** The session that took the place of the one with this id a moment ago. */
+  async #loadSuccessor(id: SessionIdParts): Promise<NonStickySession | undefined> {
+    const { options, nodes, keys, ids } = this.#context
+    const node = nodes.ofSession(id.id)
+    if (options.regenerateGraceSeconds === 0 || !node?.isAvailable) return undefined
+    const item = await node.get(keys.successor(id.base))
+    const successor = item && ids.parse(item.value.toString())
+    return successor && this.#loader.load(successor)
   }
 
   async remove(session: Session, reason: DestroyReason): Promise<void> {

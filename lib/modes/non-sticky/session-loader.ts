@@ -189,6 +189,8 @@ export class SessionLoader {
         version: item.version,
       })
       session.isNew = false
+      session.limitLifetime(this.#context.options.maxLifetimeSeconds)
+      if (Date.now() >= session.endsAt) return undefined
       session.validity = validity && this.#validity(validity.value)
       if (session.validity) {
         // That the store still has it says that it is alive, whatever the clock of the machine that wrote it.

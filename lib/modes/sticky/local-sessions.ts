@@ -13,6 +13,8 @@ const TOMBSTONE_LIFETIME = 3_600_000
 export class LocalSessions {
   readonly #sessions = new Map<string, StickySession>()
   readonly #destroyed = new Map<string, number>()
+  /** The sessions that took the place of destroyed ones, for a few seconds. */
+  readonly #successors = new Map<string, StickySession>()
 
   get size(): number {
     return this.#sessions.size
@@ -37,6 +39,17 @@ export class LocalSessions {
         break
       }
     }
+  }
+
+  /** Requests for the first session get the second one for some seconds. */
+  alias(base: string, session: StickySession, seconds: number): void {
+    this.#successors.set(base, session)
+    setTimeout(() => this.#successors.delete(base), seconds * 1000).unref()
+  }
+
+  successorOf(base: string): StickySession | undefined {
+    const session = this.#successors.get(base)
+    return session?.isValid ? session : undefined
   }
 
   wasDestroyed(base: string): boolean {

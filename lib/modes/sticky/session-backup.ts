@@ -114,7 +114,7 @@ export class SessionBackup {
       let bytes: Buffer
       try {
         bytes = session.unsavedBytes ?? attributes.encode(session.attributes)
-        const record = encodeSessionRecord(session.toRecord(bytes, now))
+        const record = encodeSessionRecord(session.toRecord(attributes.seal(bytes, session.base), now))
         statistics.record('cachedDataSize', record.length)
         await node.set(keys.session(id), record, ttl)
       } catch (error) {

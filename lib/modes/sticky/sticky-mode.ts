@@ -79,6 +79,8 @@ export class StickyMode implements SessionMode {
       if (options.enabled && this.#wasElsewhere(session, id)) return this.#bringBack(session, id)
       return this.#enter(session)
     }
+    const successor = this.#sessions.successorOf(id.base)
+    if (successor) return this.#enter(successor)
     const isComplete = nodes.config.encodesNodeId
       ? id.nodeId !== undefined && nodes.config.has(id.nodeId)
       : id.nodeId === undefined
@@ -104,7 +106,9 @@ export class StickyMode implements SessionMode {
     }
     const base = ownBase ?? ids.generateBase()
     const id = ids.withBase(base, options.enabled ? selector.forNewSession() : undefined)
-    return new StickySession(base, id, options.maxInactiveInterval, Date.now())
+    const session = new StickySession(base, id, options.maxInactiveInterval, Date.now())
+    session.limitLifetime(options.maxLifetimeSeconds)
+    return session
   }
 
   commit(session: Session, { mayHaveChanged }: SessionUse): MaybePromise<void> {
@@ -185,6 +189,12 @@ export class StickyMode implements SessionMode {
 
   sessions(): Iterable<StickySession> {
     return this.#sessions.values()
+  }
+
+  async replace(former: Session, session: Session, seconds: number): Promise<void> {
+    const own = session as StickySession
+    this.#register(own)
+    this.#sessions.alias((former as StickySession).base, own, seconds)
   }
 
   async remove(session: Session, reason: DestroyReason): Promise<void> {

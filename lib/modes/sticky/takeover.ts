@@ -83,10 +83,13 @@ export class Takeover {
     if (!record.isValid) return undefined
     const session = new StickySession(base, id, record.maxInactiveInterval, record.creationTime)
     session.restore(record)
-    session.attributes = this.#context.attributes.decode(record.attributes)
+    session.limitLifetime(this.#context.options.maxLifetimeSeconds)
+    if (Date.now() >= session.endsAt) return undefined
+    const bytes = this.#context.attributes.open(record.attributes, base)
+    session.attributes = this.#context.attributes.decode(bytes)
     session.isNew = false
     session.storedId = id
-    session.storedBytes = Buffer.from(record.attributes)
+    session.storedBytes = detach(bytes)
     session.takenOver = { id, record: value }
     return session
   }
@@ -100,4 +103,11 @@ export class Takeover {
     events.emit('recordRejected', { session, node: node.address.label, error })
     void node.delete(key).catch(() => {})
   }
+}
+
+/** A copy that holds on to no other memory: the bytes of an item are part of it, and small buffers share a pool. */
+function detach(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
 }
