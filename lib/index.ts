@@ -24,9 +24,22 @@ export type {
   StoredItem,
   SwapResult,
 } from './ports.ts'
-export { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
+export {
+  exchangeOf,
+  type SessionCallback,
+  type SessionMethods,
+  sessionApi,
+  settle,
+} from './session/session-api.ts'
+export type { SessionCookie } from './session/session-cookie.ts'
+export {
+  type RegenerateOptions,
+  SessionExchange,
+  type SessionRequest,
+  type WebBinding,
+} from './session/session-exchange.ts'
 export { facadeOf, facadeTarget } from './session/session-facade.ts'
-export { type ReconfigurableOptions, SessionManager } from './session-manager.ts'
+export { type DetachedSession, type ReconfigurableOptions, SessionManager } from './session-manager.ts'
 export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 

@@ -4,6 +4,7 @@ import type { StorageKeyFormat } from './ids/storage-key-format.ts'
 import type { NodeSelector } from './nodes/node-selector.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { CookieCodec, Logger } from './ports.ts'
+import type { PrincipalIndex } from './principals/principal-index.ts'
 import type { RequestsUnderWay } from './requests-under-way.ts'
 import type { AttributeCodec } from './session/attribute-codec.ts'
 import type { Statistics } from './statistics.ts'
@@ -24,6 +25,7 @@ export interface SessionContext {
   selector: NodeSelector
   readonly attributes: AttributeCodec
   readonly cookies: CookieCodec
+  readonly principals: PrincipalIndex
   readonly requests: RequestsUnderWay
   /** What was warned about, once for all requests. */
   readonly warned: { droppedCookie: boolean }

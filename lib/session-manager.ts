@@ -3,8 +3,9 @@ import { EventHub, type SessionManagerEventName, type SessionManagerListener } f
 import { presentedId } from './http/session-tracking.ts'
 import { matchesUriPattern } from './http/uri-pattern.ts'
 import { hashSessionId } from './ids/id-hash.ts'
-import { SessionIdFormat } from './ids/session-id-format.ts'
+import { extractBase, SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
 import { StorageKeyFormat } from './ids/storage-key-format.ts'
+import type { SessionData } from './index.ts'
 import { isPromise, type MaybePromise } from './maybe-promise.ts'
 import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
 import type { SessionMode } from './modes/session-mode.ts'
@@ -13,9 +14,12 @@ import { within } from './modes/within.ts'
 import { NodeSelector } from './nodes/node-selector.ts'
 import { type ResolvedOptions, resolveOptions, type SessionManagerOptions } from './options.ts'
 import type { CookieCodec, SessionTranscoder, StorageClientFactory, StorageClientOptions } from './ports.ts'
+import { PrincipalIndex, type PrincipalSession } from './principals/principal-index.ts'
 import { RequestsUnderWay } from './requests-under-way.ts'
 import { AttributeCodec } from './session/attribute-codec.ts'
+import { type SessionMethods, sessionApi } from './session/session-api.ts'
 import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
+import { facadeTarget } from './session/session-facade.ts'
 import type { SessionContext } from './session-context.ts'
 import { Statistics, type StatisticsSnapshot } from './statistics.ts'
 import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
@@ -46,6 +50,15 @@ const RECONFIGURABLE = [
 ] as const
 export type ReconfigurableOptions = Pick<SessionManagerOptions, (typeof RECONFIGURABLE)[number]>
 
+/** A session that no framework's response belongs to. */
+export type DetachedSession = SessionMethods & Partial<SessionData> & { [name: string]: unknown }
+
+const DETACHED: WebBinding<SessionRequest & { readonly url?: string | undefined }> = {
+  facadeTarget: facadeTarget(sessionApi),
+  url: (request) => request.url ?? '/',
+  isSecure: (request) => (request.socket as { encrypted?: boolean } | undefined)?.encrypted === true,
+}
+
 /** Manages the sessions of one process. Made by `createSessionManager`. */
 export class SessionManager {
   readonly #context: SessionContext
@@ -64,7 +77,7 @@ export class SessionManager {
     const nodes = new StorageNodes(options.nodes, adapters.createClient, clientOptionsOf(options), events, statistics)
     this.#statistics = statistics
     this.#transcoderName = adapters.transcoder.name
-    this.#context = {
+    const context: Omit<SessionContext, 'principals'> = {
       options,
       logger,
       events,
@@ -78,6 +91,9 @@ export class SessionManager {
       requests: new RequestsUnderWay(),
       warned: { droppedCookie: false },
     }
+    this.#context = Object.assign(context, {
+      principals: new PrincipalIndex(context as SessionContext, () => this.#mode),
+    })
     this.#mode = modeFor(this.#context)
     for (const warning of options.warnings) logger.warn(warning)
   }
@@ -179,9 +195,74 @@ export class SessionManager {
     return isPromise(loading) ? loading.then(() => exchange) : exchange
   }
 
+  /**
+   * The session of a request that gets no response from a framework, such as a WebSocket's upgrade: undefined if it has
+   * none. What is changed is stored by its `save()`; its `reload()` shows what others have changed.
+   * @throws SessionManagerError with status 503 if no node can be asked
+   */
+  fromRequest(request: SessionRequest & { readonly url?: string | undefined }): Promise<DetachedSession | undefined> {
+    return this.#open(request, presentedId(request, DETACHED, this.#context))
+  }
+
+  /**
+   * The session with this id, for a job; undefined if there is none. What is changed is stored by its `save()`.
+   * @throws SessionManagerError with status 503 if no node can be asked
+   */
+  get(id: string): Promise<DetachedSession | undefined> {
+    return this.#open({ headers: {} }, this.#context.ids.parse(id))
+  }
+
+  /** Ends the session with this id. True if there was one. @throws SessionManagerError with status 503 */
+  async destroy(id: string): Promise<boolean> {
+    const session = await this.get(id)
+    await session?.destroy()
+    return session !== undefined
+  }
+
+  /** Counts as a use of the session with this id. True if there is one. @throws SessionManagerError with status 503 */
+  async touch(id: string): Promise<boolean> {
+    return (await this.get(id)) !== undefined
+  }
+
+  /**
+   * The live sessions whose `principal` is this one, of all processes.
+   * @throws SessionManagerError with status 503 if no node answers
+   */
+  async findByPrincipal(name: string): Promise<PrincipalSession[]> {
+    await this.start()
+    const sessions = await this.#context.principals.find(name)
+    return sessions.map(({ id, creationTime, lastAccessedTime }) => ({
+      id,
+      creationTime: new Date(creationTime),
+      lastAccessedTime: new Date(lastAccessedTime),
+    }))
+  }
+
+  /**
+   * Ends all sessions of a principal, but for the one with the id `except`, in all processes. How many there were.
+   * @throws SessionManagerError with status 503 if no node answers
+   */
+  async destroyByPrincipal(name: string, { except }: { except?: string | undefined } = {}): Promise<number> {
+    await this.start()
+    const kept = except === undefined ? undefined : extractBase(except)
+    const sessions = (await this.#context.principals.find(name)).filter(({ id }) => extractBase(id) !== kept)
+    for (const session of sessions) await this.#mode.remove(session, 'principal')
+    return sessions.length
+  }
+
   /** The hash under which logs and events speak of a session. */
   hashOf(sessionId: string): string {
     return hashSessionId(sessionId)
+  }
+
+  async #open(request: SessionRequest, id: SessionIdParts | undefined): Promise<DetachedSession | undefined> {
+    if (this.#state !== 'started') await this.start()
+    while (this.#changing) await this.#changing
+    if (!id) return undefined
+    const exchange = new SessionExchange(request, DETACHED, this.#context, this.#mode, id, false)
+    await exchange.load()
+    exchange.detach()
+    return exchange.current ? (exchange.session as DetachedSession) : undefined
   }
 
   async #start(): Promise<void> {

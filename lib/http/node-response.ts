@@ -184,7 +184,7 @@ function writeHead(this: Hooked, ...args: Args): unknown {
     })
   }
   hook.sync?.()
-  const isOpen = !hook.headIsDue && !this.headersSent && hook.exchange.current !== undefined
+  const isOpen = !hook.headIsDue && !this.headersSent && hook.exchange.facade !== undefined
   if (isOpen && args[0] >= 100 && args[0] <= 999) return keepHead(this, args)
   hook.keepsHead = false
   const cookie = hook.exchange.head()
@@ -208,6 +208,7 @@ function keepHead(response: Hooked, [statusCode, ...rest]: Args): Hooked {
     for (const name of Object.keys(headers)) response.setHeader(name, headers[name])
   }
   response[HOOK].keepsHead = true
+  Object.defineProperty(response, 'headersSent', headersSent)
   return response
 }
 

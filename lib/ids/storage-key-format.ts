@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 const MAX_KEY_BYTES = 250
 /** Printable ASCII without space: what a memcached key may hold. */
 const KEY_CHARACTERS = /^[\x21-\x7e]*$/
-const RESERVED = /^(?:lock|bak|validity|gone|next|principal):/
+const RESERVED = /^(?:lock|bak|validity|gone|next|principal|ended):/
 
 const PREFIX_FORM =
   "a comma list of 'static:<text>', 'host', 'host.hash', 'context', 'context.hash' and 'webappVersion'"
@@ -81,6 +81,11 @@ export class StorageKeyFormat {
     return `principal:${this.prefix}${hash}`
   }
 
+  /** Lists the sessions of a process that others have ended. */
+  ended(jvmRoute: string): string {
+    return `ended:${this.prefix}${jvmRoute}`
+  }
+
   isBackupKey(key: string): boolean {
     return key.startsWith('bak:')
   }
@@ -106,7 +111,7 @@ export function parseStorageKeyPrefix(config: string | null | undefined, values:
   if (RESERVED.test(prefix)) {
     throw refused(
       config,
-      `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:', 'validity:', 'gone:', 'next:' and 'principal:' are reserved.`,
+      `It gives ${JSON.stringify(prefix)}, but 'lock:', 'bak:', 'validity:', 'gone:', 'next:', 'principal:' and 'ended:' are reserved.`,
     )
   }
   return prefix

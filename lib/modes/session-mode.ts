@@ -28,6 +28,11 @@ export interface SessionMode {
    * @throws SessionManagerError ERR_MSM_STORAGE_UNAVAILABLE if no node could be asked, ERR_MSM_LOCK_TIMEOUT
    */
   acquire(id: SessionIdParts, use: SessionUse): MaybePromise<Session | undefined>
+  /**
+   * The session wherever it is, without using it: no lock, no takeover.
+   * @throws SessionManagerError ERR_MSM_STORAGE_UNAVAILABLE if no node could be asked
+   */
+  find(id: SessionIdParts): MaybePromise<Session | undefined>
   /** The session as this process holds it, without asking a store and without counting as an access. */
   peek(id: SessionIdParts): Session | undefined
   /**

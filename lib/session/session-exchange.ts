@@ -1,4 +1,5 @@
-import { SessionManagerError } from '../errors.ts'
+import { messageOf, SessionManagerError } from '../errors.ts'
+import { hashSessionId } from '../ids/id-hash.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
 import { isPromise, type MaybePromise } from '../maybe-promise.ts'
@@ -22,6 +23,8 @@ export interface RegenerateOptions {
 
 /** How the manager reads the requests of one web framework; one constant object per adapter. */
 export interface WebBinding<R extends SessionRequest = SessionRequest> {
+  /** Shows the request its session again, after `regenerate`, `reload` or `destroy` has changed it. */
+  show?(exchange: SessionExchange<R>): void
   /** The object all session facades of this framework inherit their properties and methods from. */
   readonly facadeTarget: object
   /** Path and query as the client sent them. */
@@ -177,21 +180,26 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     const { regenerateGraceSeconds } = this.#context.options
     const isKnown = former?.isValid === true && !this.#isUnannounced(former) && !this.#isAnonymous
     let session: Session | undefined
-    if (former && (keep || (isKnown && regenerateGraceSeconds > 0))) {
+    if (former && (keep || isKnown)) {
       session = this.createSession()
       if (keep) session.continueFrom(former)
       if (isKnown && regenerateGraceSeconds > 0) await this.#mode.replace(former, session, regenerateGraceSeconds)
     }
     await this.#end('regenerate')
+    if (isKnown && session) {
+      this.#context.events.emit('idChanged', { session: hashSessionId(session.id), reason: 'regenerate' })
+    }
     this.#cookie = undefined
     this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
     if (session) this.facade.mayHaveChanged = true
+    this.#binding.show?.(this)
   }
 
   /** Ends the session; the request has none from here on. */
   async destroy(): Promise<void> {
     await this.#end('app')
     this.facade = undefined
+    this.#binding.show?.(this)
   }
 
   /** Takes what the store has in place of what this request changed. */
@@ -199,6 +207,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     const old = this.current
     const session = old && (await this.#mode.reload(old, this))
     this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
+    this.#binding.show?.(this)
   }
 
   /** Stores the session now, whatever `sessionBackupAsync` says. */
@@ -260,6 +269,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
       if (!this.#isWorthKeeping(session)) return undefined
       if (this.#headSent) return this.#tooLate()
     }
+    const { principals } = this.#context
+    if (principals.isChanged(session)) {
+      return principals.update(session).then(() => this.#mode.commit(session, this))
+    }
     return this.#mode.commit(session, this)
   }
 
@@ -288,6 +301,25 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#isAnonymous = true
   }
 
+  /**
+   * Goes on without a response, as for a WebSocket: nothing is held for the request any more, and what the app changes is
+   * stored by `save`.
+   */
+  detach(): void {
+    if (!this.#finished) this.#endUse()
+    this.#finished = true
+    this.#headSent = true
+  }
+
+  /** Notes a use of the session, of which no response will tell. */
+  touch(): void {
+    const session = this.current
+    if (!this.#finished || !session?.isValid) return
+    session.access(Date.now())
+    session.endAccess(Date.now())
+    this.#mode.release(session, this)
+  }
+
   #enter(session: Session | undefined): undefined {
     this.#isLoaded = true
     if (!this.isIgnored || session) this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
@@ -312,9 +344,17 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     const session = facade?.session
     statistics.increment(session ? 'numRequestsWithSession' : 'numRequestsWithoutSession')
     if (session && !facade.accessed) statistics.increment('numNoSessionAccess')
-    session?.endAccess(Date.now())
+    if (session) {
+      session.endAccess(Date.now())
+      if (session.listedPrincipal !== undefined && session.isValid) this.#keepListed(session)
+    }
     if (!this.#isLoaded && this.#presented) this.#mode.touch(this.#presented)
     else this.#mode.release(session, this)
+  }
+
+  #keepListed(session: Session): void {
+    const { principals, logger } = this.#context
+    principals.used(session).catch((error) => logger.debug?.(`A principal's list was not renewed: ${messageOf(error)}`))
   }
 
   /** True for a session with something in it, unless empty ones are wanted as well. */

@@ -29,6 +29,10 @@ export class Session {
   savedRequest: Buffer = NOTHING
   savedPrincipal: Buffer = NOTHING
   attributes: SessionAttributes
+  /** The principal in whose list the session is. */
+  listedPrincipal: string | undefined
+  /** The id under which it is in that list. */
+  listedId: string | undefined
 
   constructor(id: string, maxInactiveInterval: number, attributes: SessionAttributes, now: number) {
     this.id = id

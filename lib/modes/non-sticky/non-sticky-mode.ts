@@ -89,6 +89,10 @@ export class NonStickyMode implements SessionMode {
     }
   }
 
+  find(id: SessionIdParts): Promise<NonStickySession | undefined> {
+    return this.#loader.load(id)
+  }
+
   peek(): undefined {
     return undefined
   }
@@ -228,11 +232,21 @@ export class NonStickyMode implements SessionMode {
     own.isValid = false
     if (own.committing) await own.committing.catch(() => {})
     if (!own.stored) return
-    const { keys, nodes, statistics, events } = this.#context
-    const { id, base } = own
+    try {
+      await this.#tombstones.set(own.base, own.maxInactiveInterval)
+    } catch (error) {
+      // It is there still; who wants it ended has to be told, and may try again.
+      own.isValid = true
+      throw error
+    }
+    await Promise.all([this.#delete(own), this.#context.principals.forget(own)])
+    this.#context.events.emit('destroyed', { session: hashSessionId(own.id), reason })
+  }
+
+  async #delete({ id }: NonStickySession): Promise<void> {
+    const { keys, nodes, statistics } = this.#context
     const start = performance.now()
     this.#refill.forget(id)
-    await this.#tombstones.set(base, own.maxInactiveInterval)
     const deleted: Promise<unknown>[] = [this.#copies.remove(id)]
     const ids = new Set([id])
     // A request that was under way when a node went down may have moved it.
@@ -246,7 +260,6 @@ export class NonStickyMode implements SessionMode {
       )
     }
     await Promise.all(deleted)
-    events.emit('destroyed', { session: hashSessionId(id), reason })
     statistics.record('sessionsDeletedFromMemcached', performance.now() - start)
     statistics.record('nonStickyAfterDeleteFromMemcached', performance.now() - start)
   }

@@ -202,6 +202,7 @@ export class SessionLoader {
         return undefined
       }
       session.attributes = attributes.decode(session.stored!.attributes)
+      this.#context.principals.loaded(session)
       return session
     } catch (error) {
       this.#purge(node, key, id, error)

@@ -11,6 +11,7 @@ import type { StorageNode } from '../../storage/storage-node.ts'
 import type { SessionMode, SessionUse } from '../session-mode.ts'
 import { within } from '../within.ts'
 import { LocalSessions } from './local-sessions.ts'
+import { RemoteEnds } from './remote-ends.ts'
 import { SessionBackup } from './session-backup.ts'
 import { StickyBackground } from './sticky-background.ts'
 import { StickySession } from './sticky-session.ts'
@@ -24,12 +25,17 @@ export class StickyMode implements SessionMode {
   readonly #takeover: Takeover
   readonly #background: StickyBackground
   readonly #locks: SessionLocks
+  readonly #remoteEnds: RemoteEnds
 
   constructor(context: SessionContext) {
     this.#context = context
     this.#backup = new SessionBackup(context)
     this.#takeover = new Takeover(context)
     this.#locks = new SessionLocks(context, false)
+    this.#remoteEnds = new RemoteEnds(context, (base) => {
+      const session = this.#sessions.get(base)
+      if (session) void this.remove(session, 'principal')
+    })
     this.#background = new StickyBackground(context, this.#sessions, this.#backup, (session) => this.#expire(session))
   }
 
@@ -39,6 +45,7 @@ export class StickyMode implements SessionMode {
 
   start(): void {
     this.#background.start()
+    this.#remoteEnds.start()
     const { monitor } = this.#context.nodes
     monitor.onOutage = (node) => void this.#background.leave(node)
     monitor.onRecovery = (node) => void this.#background.refill(node)
@@ -46,17 +53,18 @@ export class StickyMode implements SessionMode {
 
   async stop(limit: number): Promise<void> {
     this.#background.stop()
+    this.#remoteEnds.stop()
     await within(this.#backup.idle(), limit)
   }
 
   acquire(id: SessionIdParts, use: SessionUse): MaybePromise<StickySession | undefined> {
-    return this.#needsLock(use) ? this.#acquireLocked(id, use) : this.#find(id)
+    return this.#needsLock(use) ? this.#acquireLocked(id, use) : this.#use(id)
   }
 
   async #acquireLocked(id: SessionIdParts, use: SessionUse): Promise<StickySession | undefined> {
     use.lock = await this.#locks.acquire(id.id)
     try {
-      return await this.#find(id)
+      return await this.#use(id)
     } catch (error) {
       use.lock?.release()
       throw error
@@ -68,7 +76,7 @@ export class StickyMode implements SessionMode {
     return kind === 'all' || (kind === 'uriPattern' && matchesUriPattern(pattern!, use.method, use.url))
   }
 
-  #find(id: SessionIdParts): MaybePromise<StickySession | undefined> {
+  #use(id: SessionIdParts): MaybePromise<StickySession | undefined> {
     const { options, nodes } = this.#context
     const session = this.#sessions.get(id.base)
     if (session) {
@@ -86,6 +94,10 @@ export class StickyMode implements SessionMode {
       : id.nodeId === undefined
     if (!options.enabled || !isComplete || this.#sessions.wasDestroyed(id.base)) return undefined
     return this.#takeover.load(id, (loaded) => this.#adopt(loaded)).then((loaded) => loaded && this.#enter(loaded))
+  }
+
+  find(id: SessionIdParts): MaybePromise<StickySession | undefined> {
+    return this.peek(id) ?? (this.#context.options.enabled ? this.#takeover.search(id) : undefined)
   }
 
   peek(id: SessionIdParts): StickySession | undefined {
@@ -201,9 +213,15 @@ export class StickyMode implements SessionMode {
     const own = session as StickySession
     if (!own.isValid) return
     own.isValid = false
+    const forgotten = this.#context.principals.forget(own)
+    const isOurs = this.#sessions.get(own.base) === own
     this.#sessions.remove(own, true)
     this.#context.events.emit('destroyed', { session: hashSessionId(own.id), reason })
-    if (this.#context.options.enabled) await this.#backup.remove(own)
+    if (this.#context.options.enabled) {
+      if (!isOurs) await this.#remoteEnds.tell(own)
+      await this.#backup.remove(own)
+    }
+    await forgotten
   }
 
   #register(session: StickySession): void {

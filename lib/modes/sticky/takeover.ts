@@ -25,7 +25,7 @@ export class Takeover {
   load(id: SessionIdParts, adopt: (session: StickySession) => void): Promise<StickySession | undefined> {
     const under = this.#loading.get(id.base)
     if (under) return under
-    const loading = this.#search(id)
+    const loading = this.search(id)
       .then((session) => {
         if (session) adopt(session)
         return session
@@ -41,7 +41,8 @@ export class Takeover {
     return node?.isAvailable ? this.#read(node, id.base, id.id) : undefined
   }
 
-  async #search(id: SessionIdParts): Promise<StickySession | undefined> {
+  /** The copy of the session, on whatever node it is. */
+  async search(id: SessionIdParts): Promise<StickySession | undefined> {
     const start = performance.now()
     const { nodes, statistics } = this.#context
     const own = nodes.ofSession(id.id)
@@ -87,6 +88,7 @@ export class Takeover {
     if (Date.now() >= session.endsAt) return undefined
     const bytes = this.#context.attributes.open(record.attributes, base)
     session.attributes = this.#context.attributes.decode(bytes)
+    this.#context.principals.loaded(session)
     session.isNew = false
     session.storedId = id
     session.storedBytes = detach(bytes)
