@@ -16,7 +16,9 @@ export type SessionManagerErrorCode =
   | 'ERR_MSM_ENCODE'
   /** Stored attributes can't be decoded. */
   | 'ERR_MSM_DECODE'
-  /** `maxActiveSessions` is reached. */
+  /** Stored attributes are encrypted with a key that is not configured. */
+  | 'ERR_MSM_UNKNOWN_KEY'
+  /** `maxActiveSessions` or `maxSessionsPerPrincipal` is reached. */
   | 'ERR_MSM_TOO_MANY_SESSIONS'
   /** The session was destroyed, or expired, before the call. */
   | 'ERR_MSM_SESSION_INVALID'

@@ -65,7 +65,7 @@ export function createSessionManager(options: SessionManagerOptions = {}): Sessi
   cookieCodec.write(name, '', { ...attributes, secure: secure !== false })
   return new SessionManager(resolved, {
     createClient: resolved.storage === 'auto' ? storageByKind : resolved.storage,
-    transcoder: transcoderByName(resolved.transcoder),
+    transcoders: [transcoderByName(resolved.transcoder), ...resolved.readTranscoders.map(transcoderByName)],
     cookies: cookieCodec,
   })
 }

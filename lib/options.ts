@@ -5,6 +5,7 @@ import { parseLockingMode } from './options/locking-mode.ts'
 import { checkNames } from './options/names.ts'
 import { compilePattern, type Pattern } from './options/pattern.ts'
 import { PLAIN_OPTIONS, type PlainOptions, type ResolvedOptions } from './options/resolved-options.ts'
+import { resolveCompression, resolveEncryption } from './options/sealing.ts'
 import type { SessionManagerOptions } from './options/session-manager-options.ts'
 import { optionError, resolveTable, show } from './options/values.ts'
 import { findWarnings } from './options/warnings.ts'
@@ -30,6 +31,8 @@ const OTHER_OPTIONS: Record<Exclude<keyof SessionManagerOptions, keyof PlainOpti
   sessionAttributeFilter: true,
   cookie: true,
   name: true,
+  encryption: true,
+  compression: true,
 }
 const KNOWN_OPTIONS = [...Object.keys(PLAIN_OPTIONS), ...Object.keys(OTHER_OPTIONS)]
 
@@ -65,6 +68,8 @@ export function resolveOptions(options: SessionManagerOptions = {}): ResolvedOpt
     ignorePattern: ignored?.regExp,
     sessionAttributeFilter: filter?.text,
     attributeFilter: filter?.regExp,
+    encryption: resolveEncryption(options.encryption),
+    compression: resolveCompression(options.compression),
     ...resolveCookieOption(options.cookie, options.name),
   }
   return Object.freeze({ ...resolved, warnings: Object.freeze(findWarnings(resolved)) })

@@ -17,6 +17,7 @@ import type { CookieCodec, SessionTranscoder, StorageClientFactory, StorageClien
 import { PrincipalIndex, type PrincipalSession } from './principals/principal-index.ts'
 import { RequestsUnderWay } from './requests-under-way.ts'
 import { AttributeCodec } from './session/attribute-codec.ts'
+import { AttributeSealing } from './session/attribute-sealing.ts'
 import { type SessionMethods, sessionApi } from './session/session-api.ts'
 import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
 import { facadeTarget } from './session/session-facade.ts'
@@ -32,7 +33,8 @@ const MODE_CHANGE_LIMIT = 5_000
 /** The adapters a manager works with; `lib/index.ts` wires the defaults. */
 export interface SessionManagerAdapters {
   readonly createClient: StorageClientFactory
-  readonly transcoder: SessionTranscoder
+  /** The first one writes, all of them read. */
+  readonly transcoders: readonly [SessionTranscoder, ...SessionTranscoder[]]
   readonly cookies: CookieCodec
 }
 
@@ -76,7 +78,7 @@ export class SessionManager {
     const statistics = new Statistics(options.enableStatistics)
     const nodes = new StorageNodes(options.nodes, adapters.createClient, clientOptionsOf(options), events, statistics)
     this.#statistics = statistics
-    this.#transcoderName = adapters.transcoder.name
+    this.#transcoderName = adapters.transcoders[0].name
     const context: Omit<SessionContext, 'principals'> = {
       options,
       logger,
@@ -86,7 +88,13 @@ export class SessionManager {
       keys: new StorageKeyFormat(options.keyPrefix),
       nodes,
       selector: new NodeSelector(options.nodes, (id) => nodes.isAvailable(id)),
-      attributes: new AttributeCodec(adapters.transcoder, options.attributeFilter, statistics, logger),
+      attributes: new AttributeCodec(
+        adapters.transcoders,
+        new AttributeSealing(options.compression, options.encryption),
+        options.attributeFilter,
+        statistics,
+        logger,
+      ),
       cookies: adapters.cookies,
       requests: new RequestsUnderWay(),
       warned: { droppedCookie: false },

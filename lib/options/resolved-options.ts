@@ -5,11 +5,13 @@ import type { NodesConfig } from '../nodes/memcached-nodes.ts'
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
 import type { CookieOfRequest, ResolvedCookie } from './cookie.ts'
 import type { LockingMode } from './locking-mode.ts'
+import type { ResolvedCompression, ResolvedEncryption } from './sealing.ts'
 import type { GenerateId, SessionManagerOptions, SessionTracking } from './session-manager-options.ts'
 import {
   either,
   flag,
   functionLike,
+  INVALID,
   listOf,
   objectWith,
   oneOf,
@@ -65,6 +67,8 @@ export interface PlainOptions {
   readonly processExpiresFrequency: number
   readonly backgroundProcessorDelay: number
   readonly transcoder: 'msgpack' | 'json' | SessionTranscoder
+  readonly readTranscoders: readonly ('msgpack' | 'json' | SessionTranscoder)[]
+  readonly drainOnSignal: boolean
   readonly storage: 'auto' | StorageClientFactory
   readonly logger: Logger
 }
@@ -87,6 +91,8 @@ export interface ResolvedOptions extends PlainOptions {
   /** As configured, for the log. */
   readonly sessionAttributeFilter: string | undefined
   readonly attributeFilter: RegExp | undefined
+  readonly encryption: ResolvedEncryption | undefined
+  readonly compression: ResolvedCompression | undefined
   readonly cookie: ResolvedCookie
   /** The cookie of one request, if that depends on it. */
   readonly cookieOf: CookieOfRequest | undefined
@@ -102,6 +108,15 @@ const transcoderObject = objectWith<SessionTranscoder>('a SessionTranscoder: { n
   'encode',
   'decode',
 ])
+
+const transcoder = either(oneOf('msgpack', 'json'), transcoderObject)
+const transcoderList: ValueType<readonly ('msgpack' | 'json' | SessionTranscoder)[]> = {
+  form: `a list, each of it ${transcoder.form}`,
+  parse: (value) => {
+    const parsed = Array.isArray(value) ? value.map((item) => transcoder.parse(item)) : [INVALID]
+    return parsed.includes(INVALID) ? INVALID : Object.freeze(parsed as ('msgpack' | 'json' | SessionTranscoder)[])
+  },
+}
 
 /** An option that MSM or Tomcat has as an XML attribute. */
 function attribute<T>(type: ValueType<T & {}>, value: T): Row<T, PlainOptions> {
@@ -155,7 +170,9 @@ export const PLAIN_OPTIONS: Table<PlainOptions> = {
   webappVersion: attribute<string | undefined>(anyText, undefined),
   processExpiresFrequency: attribute(whole('runs', 1), 6),
   backgroundProcessorDelay: attribute(whole('seconds', 1), 10),
-  transcoder: { type: either(oneOf('msgpack', 'json'), transcoderObject), default: 'msgpack' },
+  transcoder: { type: transcoder, default: 'msgpack' },
+  readTranscoders: { type: transcoderList, default: Object.freeze([]) },
+  drainOnSignal: { type: flag, default: false, text: true },
   storage: {
     type: either<'auto', StorageClientFactory>(oneOf('auto'), functionLike('a StorageClientFactory function')),
     default: 'auto',

@@ -2,6 +2,7 @@ import type { ConnectionOptions } from 'node:tls'
 import type { ConflictPolicy, MergeAttribute } from '../modes/non-sticky/attribute-merge.ts'
 import type { Logger, SessionTranscoder, StorageClientFactory } from '../ports.ts'
 import type { CookieOptions } from './cookie.ts'
+import type { CompressionOptions, EncryptionOptions } from './sealing.ts'
 
 /** Where a session id travels: in a cookie, in a header of its own, or in the path (`;jsessionid=…`). */
 export type SessionTracking = 'cookie' | 'header' | 'url'
@@ -48,6 +49,12 @@ export interface SessionManagerOptions {
   storage?: 'auto' | StorageClientFactory
   /** How attributes become bytes. @default 'msgpack' (ours; MSM: transcoderFactoryClass) */
   transcoder?: 'msgpack' | 'json' | SessionTranscoder
+  /** Read besides, for what was stored with another `transcoder` before. @default none (ours) */
+  readTranscoders?: readonly ('msgpack' | 'json' | SessionTranscoder)[]
+  /** Encrypts attributes in the store, AES-256-GCM. What Tomcat could not read then. @default none (ours) */
+  encryption?: EncryptionOptions
+  /** Compresses attributes in the store from a size on. What Tomcat could not read then. @default none (ours) */
+  compression?: boolean | CompressionOptions
 
   // How sessions are stored
 
@@ -165,6 +172,8 @@ export interface SessionManagerOptions {
   processExpiresFrequency?: WholeOption
   /** Seconds between two runs of the background work. @default 10 (Tomcat) */
   backgroundProcessorDelay?: WholeOption
+  /** On SIGTERM, waits for requests under way and stores what is to be stored, for 10 s, and ends. @default false (ours) */
+  drainOnSignal?: FlagOption
   /** Counters and probes. @default true (MSM) */
   enableStatistics?: FlagOption
   /** Where to report to. @default console (ours) */

@@ -1,6 +1,7 @@
 import { messageOf, SessionManagerError } from '../errors.ts'
 import type { Logger, SessionAttributes, SessionTranscoder } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
+import type { AttributeSealing } from './attribute-sealing.ts'
 
 /**
  * Session attributes to stored bytes and back: applies `sessionAttributeFilter`, measures, and when one attribute
@@ -8,12 +9,22 @@ import type { Statistics } from '../statistics.ts'
  */
 export class AttributeCodec {
   readonly #transcoder: SessionTranscoder
+  readonly #others: readonly SessionTranscoder[]
+  readonly #sealing: AttributeSealing
   readonly #filter: RegExp | undefined
   readonly #statistics: Statistics
   readonly #logger: Logger
 
-  constructor(transcoder: SessionTranscoder, filter: RegExp | undefined, statistics: Statistics, logger: Logger) {
-    this.#transcoder = transcoder
+  /** @param transcoders the first one writes, all of them read */
+  constructor(
+    transcoders: readonly [SessionTranscoder, ...SessionTranscoder[]],
+    sealing: AttributeSealing,
+    filter: RegExp | undefined,
+    statistics: Statistics,
+    logger: Logger,
+  ) {
+    ;[this.#transcoder, ...this.#others] = transcoders
+    this.#sealing = sealing
     this.#filter = filter
     this.#statistics = statistics
     this.#logger = logger
@@ -43,7 +54,7 @@ export class AttributeCodec {
   /** @throws SessionManagerError with ERR_MSM_DECODE, or whatever the transcoder throws. */
   decode(bytes: Buffer): SessionAttributes {
     const start = performance.now()
-    const attributes = this.#transcoder.decode(bytes)
+    const attributes = this.#decode(bytes)
     this.#statistics.record('sessionDeserialization', performance.now() - start)
     return attributes
   }
@@ -58,14 +69,30 @@ export class AttributeCodec {
     }
   }
 
-  /** What is stored of encoded attributes: the bytes themselves. */
-  seal(bytes: Buffer, _base: string): Buffer {
-    return bytes
+  /** What is stored of encoded attributes: compressed and encrypted, or as they are. */
+  seal(bytes: Buffer, base: string): Buffer {
+    return this.#sealing.seal(bytes, base)
   }
 
-  /** The encoded attributes in what is stored. */
-  open(stored: Buffer, _base: string): Buffer {
-    return stored
+  /** The encoded attributes in what is stored. @throws SessionManagerError ERR_MSM_DECODE or ERR_MSM_UNKNOWN_KEY */
+  open(stored: Buffer, base: string): Buffer {
+    return this.#sealing.open(stored, base)
+  }
+
+  #decode(bytes: Buffer): SessionAttributes {
+    if (this.#others.length === 0) return this.#transcoder.decode(bytes)
+    try {
+      return this.#transcoder.decode(bytes)
+    } catch (error) {
+      for (const other of this.#others) {
+        try {
+          return other.decode(bytes)
+        } catch {
+          // What the first one said is what is reported.
+        }
+      }
+      throw error
+    }
   }
 
   #filtered(attributes: SessionAttributes): SessionAttributes {

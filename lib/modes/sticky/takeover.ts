@@ -99,6 +99,11 @@ export class Takeover {
   #purge(node: StorageNode, key: string, id: string, error: unknown): void {
     const { logger, statistics, events } = this.#context
     const session = hashSessionId(id)
+    if (error instanceof SessionManagerError && error.code === 'ERR_MSM_UNKNOWN_KEY') {
+      // Another process knows the key.
+      logger.warn(`Could not read session ${session} from ${node.address.label}: ${messageOf(error)}`)
+      return
+    }
     logger.warn(`Could not read session ${session} from ${node.address.label}, it is purged: ${messageOf(error)}`)
     const invalid = error instanceof SessionManagerError && error.code === 'ERR_MSM_INVALID_RECORD'
     statistics.increment(invalid ? 'recordsRejected' : 'sessionsPurged')
