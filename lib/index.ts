@@ -39,7 +39,7 @@ export {
   type WebBinding,
 } from './session/session-exchange.ts'
 export { facadeOf, facadeTarget } from './session/session-facade.ts'
-export { type DetachedSession, type ReconfigurableOptions, SessionManager } from './session-manager.ts'
+export { type DetachedSession, type Health, type ReconfigurableOptions, SessionManager } from './session-manager.ts'
 export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 

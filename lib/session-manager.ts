@@ -52,6 +52,20 @@ const RECONFIGURABLE = [
 ] as const
 export type ReconfigurableOptions = Pick<SessionManagerOptions, (typeof RECONFIGURABLE)[number]>
 
+/** What `manager.health()` says. */
+export interface Health {
+  /** `down`: send no requests; `degraded`: all is served, but a node is down. */
+  readonly status: 'ok' | 'degraded' | 'down'
+  readonly mode: 'sticky' | 'non-sticky'
+  readonly nodes: readonly NodeState[]
+  /** Sessions in the memory of this process. */
+  readonly activeSessions: number
+  /** Writes to the store that are under way or wait. */
+  readonly backlog: number
+  /** Requests with a session that are under way. */
+  readonly requests: number
+}
+
 /** A session that no framework's response belongs to. */
 export type DetachedSession = SessionMethods & Partial<SessionData> & { [name: string]: unknown }
 
@@ -68,6 +82,8 @@ export class SessionManager {
   readonly #transcoderName: string
   #mode: SessionMode
   #started: Promise<void> | undefined
+  #isDraining = false
+  readonly #onSignal = (): void => void this.#drain()
   #state: 'new' | 'starting' | 'started' | 'stopped' = 'new'
   /** While the configuration changes, new requests wait for it. */
   #changing: Promise<void> | undefined
@@ -121,6 +137,24 @@ export class SessionManager {
     return this.#context.nodes.states()
   }
 
+  /** For a load balancer or an orchestrator: whether this process can serve sessions, and how well. Asks no node. */
+  health(): Health {
+    const { nodes, options, requests } = this.#context
+    const states = nodes.states()
+    const up = options.enabled ? states.filter((node) => node.state === 'up').length : states.length
+    const isServing = this.#state === 'started' && !this.#isDraining
+    // A process in sticky mode goes on serving from its memory.
+    const isDown = !isServing || (up === 0 && !options.sticky)
+    return Object.freeze({
+      status: isDown ? 'down' : up < states.length ? 'degraded' : 'ok',
+      mode: options.sticky ? 'sticky' : 'non-sticky',
+      nodes: states,
+      activeSessions: this.#mode.activeSessions,
+      backlog: this.#mode.backlog,
+      requests: requests.count,
+    })
+  }
+
   on<E extends SessionManagerEventName>(event: E, listener: SessionManagerListener<E>): this {
     this.#context.events.on(event, listener)
     return this
@@ -150,6 +184,7 @@ export class SessionManager {
   async stop(): Promise<void> {
     if (this.#state === 'stopped') return
     this.#state = 'stopped'
+    process.off('SIGTERM', this.#onSignal)
     await this.#started
     this.#context.logger.info('Stopping services.')
     await this.#mode.stop(STOP_LIMIT)
@@ -280,6 +315,7 @@ export class SessionManager {
     if (this.#state !== 'starting') return
     this.#mode.start()
     this.#state = 'started'
+    if (options.drainOnSignal) process.once('SIGTERM', this.#onSignal)
     this.#logStart()
   }
 
@@ -308,6 +344,16 @@ export class SessionManager {
     await Promise.allSettled(removed.map((node) => node.close()))
     logger.info('Finished reloading configuration.')
     this.#logStart()
+  }
+
+  /** The process is to end: `health` says so, what is under way ends, all is stored; then the signal takes its course. */
+  async #drain(): Promise<void> {
+    this.#isDraining = true
+    this.#context.logger.info('SIGTERM: draining sessions.')
+    await within(this.#context.requests.none(), STOP_LIMIT)
+    await this.stop()
+    // Whoever else listens to the signal ends the process by itself.
+    if (process.listenerCount('SIGTERM') === 0) process.kill(process.pid, 'SIGTERM')
   }
 
   /** The block MSM's operators look for in the log. */

@@ -65,5 +65,8 @@ export interface SessionMode {
   nodesChanged(removed: readonly StorageNode[], added: readonly StorageNode[]): Promise<void>
   /** The sessions this process holds. */
   sessions(): Iterable<Session>
+  /** Sessions held by this process. */
   readonly activeSessions: number
+  /** Writes that are under way or wait. */
+  readonly backlog: number
 }

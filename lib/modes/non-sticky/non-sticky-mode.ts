@@ -19,6 +19,7 @@ import { SecondCopies } from './second-copies.ts'
 import { SessionLoader } from './session-loader.ts'
 import { SessionWriter } from './session-writer.ts'
 import { Tombstones } from './tombstones.ts'
+import { UnknownIds } from './unknown-ids.ts'
 
 /** Milliseconds after trouble with a node in which a session may have been moved unnoticed by a request under way. */
 const MOVED_AFTER_TROUBLE = 1_800_000
@@ -43,6 +44,7 @@ export class NonStickyMode implements SessionMode {
   readonly #idleTime: IdleTime
   readonly #refill: CopyRefill
   readonly #locks: SessionLocks
+  readonly #unknownIds = new UnknownIds()
   readonly #readOnly = new ReadOnlyRequests()
   /** Nodes that were configured once: their sessions are looked for on the others. */
   readonly #formerNodeIds = new Set<string>()
@@ -77,11 +79,15 @@ export class NonStickyMode implements SessionMode {
     const { nodes } = this.#context
     if (nodes.config.encodesNodeId !== (id.nodeId !== undefined)) return undefined
     if (id.nodeId !== undefined && !nodes.knows(id.nodeId) && !this.#formerNodeIds.has(id.nodeId)) return undefined
+    if (this.#unknownIds.has(id.id)) return undefined
     if (this.#needsLock(use)) use.lock = await this.#locks.acquire(this.#idToLock(id))
     try {
       const session = (await this.#loader.load(id)) ?? (await this.#loadSuccessor(id))
       session?.access(Date.now())
-      if (!session) this.#unlock(use)
+      if (!session) {
+        this.#unknownIds.add(id.id)
+        this.#unlock(use)
+      }
       return session
     } catch (error) {
       this.#unlock(use)
@@ -200,6 +206,10 @@ export class NonStickyMode implements SessionMode {
 
   async nodesChanged(removed: readonly StorageNode[]): Promise<void> {
     for (const { id } of removed) if (id !== undefined) this.#formerNodeIds.add(id)
+  }
+
+  get backlog(): number {
+    return this.#storing.size + this.#copies.size
   }
 
   sessions(): Iterable<Session> {

@@ -66,6 +66,11 @@ export class SecondCopies {
     return Promise.all(deleted)
   }
 
+  /** Pieces of work under way. */
+  get size(): number {
+    return this.#running.size
+  }
+
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.all([...this.#running])
   }

@@ -27,6 +27,7 @@ export class SessionLoader {
   readonly #copies: SecondCopies
   readonly #tombstones: Tombstones
   readonly #deletions: Deletions
+  readonly #searches = new Map<string, Promise<NonStickySession | undefined>>()
 
   constructor(context: SessionContext, copies: SecondCopies, tombstones: Tombstones, deletions: Deletions) {
     this.#context = context
@@ -48,13 +49,34 @@ export class SessionLoader {
     let found: NonStickySession | undefined
     if (own?.isAvailable && (isAlone || !nodes.monitor.hadTrouble(own, SUSPECT_AFTER_TROUBLE))) {
       const answer = await this.#ask(own, id.base, id.id, false)
-      if (answer === 'failed') found = await this.#search(id, own, 'failed')
-      else found = answer?.session ?? (isAlone ? undefined : await this.#search(id, own, 'miss'))
+      if (answer === 'failed') found = await this.#searchOnce(id, own, 'failed')
+      else found = answer?.session ?? (isAlone ? undefined : await this.#searchOnce(id, own, 'miss'))
     } else {
-      found = await this.#search(id, own, own?.isAvailable ? 'unasked' : 'failed')
+      found = await this.#searchOnce(id, own, own?.isAvailable ? 'unasked' : 'failed')
     }
     if (found) statistics.record('sessionsLoadedFromMemcached', performance.now() - start)
     return found
+  }
+
+  /** One search for all requests that come with the same id at the same time; the others load what it has put in place. */
+  async #searchOnce(
+    id: SessionIdParts,
+    own: StorageNode | undefined,
+    answer: 'miss' | 'failed' | 'unasked',
+  ): Promise<NonStickySession | undefined> {
+    const under = this.#searches.get(id.id)
+    if (!under) {
+      const search = this.#search(id, own, answer).finally(() => this.#searches.delete(id.id))
+      this.#searches.set(id.id, search)
+      return search
+    }
+    const session = await under
+    const parts = session && this.#context.ids.parse(session.id)
+    const node = session && this.#context.nodes.ofSession(session.id)
+    if (!parts || !node?.isAvailable) return undefined
+    const found = await this.#ask(node, parts.base, parts.id, false)
+    if (found === 'failed') throw unavailable()
+    return found?.session
   }
 
   /** Looks for the newest record on all nodes, and puts it where it belongs. */
@@ -64,6 +86,11 @@ export class SessionLoader {
     answer: 'miss' | 'failed' | 'unasked',
   ): Promise<NonStickySession | undefined> {
     const { nodes } = this.#context
+    if (answer === 'miss' && !nodes.hadTrouble(SUSPECT_AFTER_TROUBLE)) {
+      // Most likely it never was one, or has expired: that must not cost more than asking for its copy.
+      const copyNode = this.#copies.nodeFor(id.id)
+      if (copyNode && !(await this.#ask(copyNode, id.base, id.id, true))) return undefined
+    }
     const others = [...nodes.all()].filter((node) => node !== own)
     const available = others.filter((node) => node.isAvailable)
     const [isDestroyed, atHome, ...elsewhere] = await Promise.all([

@@ -75,6 +75,11 @@ export class SessionBackup {
     for (const key of keys) await node.delete(key).catch(() => this.#deleteLater(node, key))
   }
 
+  /** Backups under way. */
+  get size(): number {
+    return this.#running.size
+  }
+
   /** Waits for all backups under way. */
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled([...this.#running])

@@ -199,6 +199,10 @@ export class StickyMode implements SessionMode {
     for (const node of added) await this.#background.refill(node)
   }
 
+  get backlog(): number {
+    return this.#backup.size
+  }
+
   sessions(): Iterable<StickySession> {
     return this.#sessions.values()
   }
