@@ -10,6 +10,7 @@ import { SessionManager } from './session-manager.ts'
 
 export { SessionManagerError, type SessionManagerErrorCode } from './errors.ts'
 export type { DestroyReason, IdChangeReason, SessionManagerEvents } from './events.ts'
+export type { Health } from './health.ts'
 export { hookResponse } from './http/node-response.ts'
 export type { ConflictPolicy, MergeAttribute } from './modes/non-sticky/attribute-merge.ts'
 export type { CookieOptions, ResolvedOptions, SessionManagerOptions } from './options.ts'
@@ -24,6 +25,7 @@ export type {
   StoredItem,
   SwapResult,
 } from './ports.ts'
+export type { DetachedSession } from './session/detached-session.ts'
 export {
   exchangeOf,
   type SessionCallback,
@@ -39,7 +41,7 @@ export {
   type WebBinding,
 } from './session/session-exchange.ts'
 export { facadeOf, facadeTarget } from './session/session-facade.ts'
-export { type DetachedSession, type Health, type ReconfigurableOptions, SessionManager } from './session-manager.ts'
+export { type ReconfigurableOptions, SessionManager } from './session-manager.ts'
 export type { ProbeSnapshot, StatisticsSnapshot } from './statistics.ts'
 export type { NodeState } from './storage/storage-nodes.ts'
 

@@ -1,11 +1,11 @@
 import { SessionManagerError } from './errors.ts'
 import { EventHub, type SessionManagerEventName, type SessionManagerListener } from './events.ts'
+import { type Health, healthOf } from './health.ts'
 import { presentedId } from './http/session-tracking.ts'
 import { matchesUriPattern } from './http/uri-pattern.ts'
 import { hashSessionId } from './ids/id-hash.ts'
 import { extractBase, SessionIdFormat, type SessionIdParts } from './ids/session-id-format.ts'
 import { StorageKeyFormat } from './ids/storage-key-format.ts'
-import type { SessionData } from './index.ts'
 import { isPromise, type MaybePromise } from './maybe-promise.ts'
 import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
 import type { SessionMode } from './modes/session-mode.ts'
@@ -18,10 +18,10 @@ import { PrincipalIndex, type PrincipalSession } from './principals/principal-in
 import { RequestsUnderWay } from './requests-under-way.ts'
 import { AttributeCodec } from './session/attribute-codec.ts'
 import { AttributeSealing } from './session/attribute-sealing.ts'
-import { type SessionMethods, sessionApi } from './session/session-api.ts'
+import { DETACHED, type DetachedRequest, type DetachedSession, openDetached } from './session/detached-session.ts'
 import { SessionExchange, type SessionRequest, type WebBinding } from './session/session-exchange.ts'
-import { facadeTarget } from './session/session-facade.ts'
 import type { SessionContext } from './session-context.ts'
+import { startBlock } from './start-block.ts'
 import { Statistics, type StatisticsSnapshot } from './statistics.ts'
 import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
 
@@ -51,29 +51,6 @@ const RECONFIGURABLE = [
   'sessionBackupAsync',
 ] as const
 export type ReconfigurableOptions = Pick<SessionManagerOptions, (typeof RECONFIGURABLE)[number]>
-
-/** What `manager.health()` says. */
-export interface Health {
-  /** `down`: send no requests; `degraded`: all is served, but a node is down. */
-  readonly status: 'ok' | 'degraded' | 'down'
-  readonly mode: 'sticky' | 'non-sticky'
-  readonly nodes: readonly NodeState[]
-  /** Sessions in the memory of this process. */
-  readonly activeSessions: number
-  /** Writes to the store that are under way or wait. */
-  readonly backlog: number
-  /** Requests with a session that are under way. */
-  readonly requests: number
-}
-
-/** A session that no framework's response belongs to. */
-export type DetachedSession = SessionMethods & Partial<SessionData> & { [name: string]: unknown }
-
-const DETACHED: WebBinding<SessionRequest & { readonly url?: string | undefined }> = {
-  facadeTarget: facadeTarget(sessionApi),
-  url: (request) => request.url ?? '/',
-  isSecure: (request) => (request.socket as { encrypted?: boolean } | undefined)?.encrypted === true,
-}
 
 /** Manages the sessions of one process. Made by `createSessionManager`. */
 export class SessionManager {
@@ -139,20 +116,7 @@ export class SessionManager {
 
   /** For a load balancer or an orchestrator: whether this process can serve sessions, and how well. Asks no node. */
   health(): Health {
-    const { nodes, options, requests } = this.#context
-    const states = nodes.states()
-    const up = options.enabled ? states.filter((node) => node.state === 'up').length : states.length
-    const isServing = this.#state === 'started' && !this.#isDraining
-    // A process in sticky mode goes on serving from its memory.
-    const isDown = !isServing || (up === 0 && !options.sticky)
-    return Object.freeze({
-      status: isDown ? 'down' : up < states.length ? 'degraded' : 'ok',
-      mode: options.sticky ? 'sticky' : 'non-sticky',
-      nodes: states,
-      activeSessions: this.#mode.activeSessions,
-      backlog: this.#mode.backlog,
-      requests: requests.count,
-    })
+    return healthOf(this.#context, this.#mode, this.#state === 'started' && !this.#isDraining)
   }
 
   on<E extends SessionManagerEventName>(event: E, listener: SessionManagerListener<E>): this {
@@ -243,7 +207,7 @@ export class SessionManager {
    * none. What is changed is stored by its `save()`; its `reload()` shows what others have changed.
    * @throws SessionManagerError with status 503 if no node can be asked
    */
-  fromRequest(request: SessionRequest & { readonly url?: string | undefined }): Promise<DetachedSession | undefined> {
+  fromRequest(request: DetachedRequest): Promise<DetachedSession | undefined> {
     return this.#open(request, presentedId(request, DETACHED, this.#context))
   }
 
@@ -298,14 +262,10 @@ export class SessionManager {
     return hashSessionId(sessionId)
   }
 
-  async #open(request: SessionRequest, id: SessionIdParts | undefined): Promise<DetachedSession | undefined> {
-    if (this.#state !== 'started') await this.start()
+  async #open(request: DetachedRequest, id: SessionIdParts | undefined): Promise<DetachedSession | undefined> {
+    await this.start()
     while (this.#changing) await this.#changing
-    if (!id) return undefined
-    const exchange = new SessionExchange(request, DETACHED, this.#context, this.#mode, id, false)
-    await exchange.load()
-    exchange.detach()
-    return exchange.current ? (exchange.session as DetachedSession) : undefined
+    return id && openDetached(this.#context, this.#mode, request, id)
   }
 
   async #start(): Promise<void> {
@@ -316,7 +276,7 @@ export class SessionManager {
     this.#mode.start()
     this.#state = 'started'
     if (options.drainOnSignal) process.once('SIGTERM', this.#onSignal)
-    this.#logStart()
+    this.#context.logger.info(startBlock(this.#context.options, this.#transcoderName))
   }
 
   async #change(options: ResolvedOptions): Promise<void> {
@@ -343,7 +303,7 @@ export class SessionManager {
     await this.#mode.nodesChanged(removed, options.enabled && !former.enabled ? [...nodes.all()] : added)
     await Promise.allSettled(removed.map((node) => node.close()))
     logger.info('Finished reloading configuration.')
-    this.#logStart()
+    this.#context.logger.info(startBlock(this.#context.options, this.#transcoderName))
   }
 
   /** The process is to end: `health` says so, what is under way ends, all is stored; then the signal takes its course. */
@@ -354,29 +314,6 @@ export class SessionManager {
     await this.stop()
     // Whoever else listens to the signal ends the process by itself.
     if (process.listenerCount('SIGTERM') === 0) process.kill(process.pid, 'SIGTERM')
-  }
-
-  /** The block MSM's operators look for in the log. */
-  #logStart(): void {
-    const { options, logger } = this.#context
-    const { nodes } = options
-    const labels = nodes.addresses.map((address) => address.label).join(', ')
-    const expiration = `expiration: ${options.lockExpiration}s`
-    logger.info(
-      [
-        '--------',
-        `- SessionManager finished initialization (${labels}):`,
-        `- sticky: ${options.sticky}`,
-        `- enabled: ${options.enabled}`,
-        `- operation timeout: ${options.operationTimeout}`,
-        `- node ids: [${nodes.primaryNodeIds.join(', ')}]`,
-        `- failover node ids: [${nodes.failoverNodeIds.join(', ')}]`,
-        `- storage key prefix: ${options.keyPrefix === '' ? 'none' : options.keyPrefix}`,
-        `- locking mode: ${options.lockingMode.text} (${expiration})`,
-        `- transcoder: ${this.#transcoderName}`,
-        '--------',
-      ].join('\n'),
-    )
   }
 }
 

@@ -1,4 +1,5 @@
 import { messageOf, SessionManagerError } from '../errors.ts'
+import { isSecureRequest, warnOfDroppedCookie } from '../http/secure-cookie.ts'
 import { hashSessionId } from '../ids/id-hash.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
@@ -244,7 +245,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (!options.sessionTracking.includes('cookie')) return undefined
     const cookie = this.#cookie ?? this.#cookieOf(() => session)
     const attributes = cookie.toAttributes()
-    this.#warnOfDroppedCookie(attributes.secure === true)
+    warnOfDroppedCookie(this.#context, this.request, this.#binding, attributes.secure === true)
     return this.#context.cookies.write(options.cookie.name, session.id, attributes)
   }
 
@@ -390,29 +391,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
         },
       },
       options.cookieOf?.(this.request) ?? options.cookie,
-      this.#isSecure(),
-    )
-  }
-
-  #isSecure(): boolean {
-    const { proxy } = this.#context.options
-    return proxy === undefined ? this.#binding.isSecure(this.request) : isHttps(this.request, proxy)
-  }
-
-  /** A cookie that never comes back is the most common mistake behind a proxy, and browsers don't tell. */
-  #warnOfDroppedCookie(hasSecure: boolean): void {
-    const forwarded = this.request.headers['x-forwarded-proto']
-    const context = this.#context
-    if (context.warned.droppedCookie) return
-    if (hasSecure ? forwarded !== 'http' && (forwarded !== undefined || this.#isSecure()) : forwarded !== 'https')
-      return
-    context.warned.droppedCookie = true
-    context.logger.warn(
-      hasSecure
-        ? 'The session cookie is Secure, but the request did not come by https: browsers drop it, but for localhost. ' +
-            "Serve https, or set cookie.secure: 'auto'."
-        : 'A request came by https to the proxy (X-Forwarded-Proto), but the proxy is not trusted, so the session cookie ' +
-            "is not Secure. Trust it (app.set('trust proxy', 1), app.proxy = true, trustProxy), or set proxy: true.",
+      isSecureRequest(this.request, this.#binding, options.proxy),
     )
   }
 
@@ -446,12 +425,4 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     )
     return undefined
   }
-}
-
-/** https by the connection itself, or by what the proxy in front of it says. */
-function isHttps(request: SessionRequest, trustProxy: boolean): boolean {
-  if ((request.socket as { encrypted?: boolean } | undefined)?.encrypted === true) return true
-  if (!trustProxy) return false
-  const [first] = String(request.headers['x-forwarded-proto'] ?? '').split(',')
-  return first!.trim().toLowerCase() === 'https'
 }
