@@ -12,6 +12,7 @@ export { SessionManagerError, type SessionManagerErrorCode } from './errors.ts'
 export type { DestroyReason, IdChangeReason, SessionManagerEvents } from './events.ts'
 export type { Health } from './health.ts'
 export { hookResponse } from './http/node-response.ts'
+export { withoutSessionId } from './http/session-tracking.ts'
 export type { ConflictPolicy, MergeAttribute } from './modes/non-sticky/attribute-merge.ts'
 export type { CookieOptions, ResolvedOptions, SessionManagerOptions } from './options.ts'
 export type {

@@ -7,37 +7,12 @@ import {
   type SessionExchange,
   SessionManager,
   type SessionManagerOptions,
+  type SessionMethods,
+  sessionApi,
+  withoutSessionId,
 } from '../../lib/index.ts'
-import { exchangeOf, type SessionCallback, settle } from './session-api.ts'
 
-export type { SessionData, SessionManagerOptions } from '../../lib/index.ts'
-
-/** The methods and properties of `req.session`, as express-session documents them. */
-export interface SessionMethods {
-  /** The session id, with node id and route. */
-  readonly id: string
-  /** True until the client has sent the session's id back. */
-  readonly isNew: boolean
-  /** Ends this session and puts an empty one with a new id in its place: do this at login. */
-  regenerate(callback?: SessionCallback): Promise<void>
-  /** Ends this session, here and in the store. `req.session` is undefined afterwards. */
-  destroy(callback?: SessionCallback): Promise<void>
-  /** Takes the session as it is stored in place of what this request changed. */
-  reload(callback?: SessionCallback): Promise<void>
-  /** Stores the session now and waits for it. Only needed before work that must find it stored. */
-  save(callback?: SessionCallback): Promise<void>
-  /** Counts as a use of the session; every request does. Here for express-session's sake. */
-  touch(): this
-  /**
-   * With `lockingMode: 'app'`: waits until no other request of this session has the lock, and takes it; what others have
-   * stored meanwhile is in the session then. Released by `unlock`, `commit`, or the end of the response.
-   */
-  lock(callback?: SessionCallback): Promise<void>
-  /** Stores what has changed and releases the lock. */
-  unlock(callback?: SessionCallback): Promise<void>
-  /** Stores what has changed and releases the lock: for a handler that goes on streaming. */
-  commit(callback?: SessionCallback): Promise<void>
-}
+export type { SessionData, SessionManagerOptions, SessionMethods } from '../../lib/index.ts'
 
 /** What an Express app sees as `req.session`. */
 export type Session = SessionMethods & Partial<SessionData> & { [name: string]: unknown }
@@ -49,6 +24,10 @@ declare global {
       sessionID: string
       /** With `lazy: true`: loads the session, which is `req.session` from then on. */
       loadSession(): Promise<Session>
+    }
+    interface Response {
+      /** With `sessionTracking: ['url']`: the URL with the session id in its path, for clients without cookies. */
+      encodeURL(url: string): string
     }
   }
 }
@@ -64,7 +43,8 @@ type Request = IncomingMessage & {
   loadSession?: unknown
   [EXCHANGE]?: Exchange
 }
-
+type Response = ServerResponse & { encodeURL?: (url: string) => string }
+type Exchange = SessionExchange<Request>
 type Next = (error?: unknown) => void
 
 export interface SessionMiddleware {
@@ -73,59 +53,15 @@ export interface SessionMiddleware {
   readonly manager: SessionManager
 }
 
-type Exchange = SessionExchange<Request>
-
-/** Shows the exchange's session as `req.session`, as after `regenerate` or `destroy`. */
-function expose(exchange: Exchange): void {
-  const { request } = exchange
-  request.session = exchange.session
-  request.sessionID = exchange.current?.id ?? ''
-}
-
-const api = {
-  get id(): string {
-    return exchangeOf(this).sessionId
-  },
-  get isNew(): boolean {
-    return exchangeOf(this).isNew
-  },
-  regenerate(callback?: SessionCallback): Promise<void> {
-    const exchange = exchangeOf(this) as Exchange
-    const done = exchange.regenerate().then(() => expose(exchange))
-    return settle(done, callback)
-  },
-  destroy(callback?: SessionCallback): Promise<void> {
-    const exchange = exchangeOf(this) as Exchange
-    const done = exchange.destroy().then(() => expose(exchange))
-    return settle(done, callback)
-  },
-  reload(callback?: SessionCallback): Promise<void> {
-    const exchange = exchangeOf(this) as Exchange
-    const done = exchange.reload().then(() => expose(exchange))
-    return settle(done, callback)
-  },
-  save(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).save(), callback)
-  },
-  touch(): unknown {
-    return this
-  },
-  lock(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).acquireLock(), callback)
-  },
-  unlock(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).release(), callback)
-  },
-  commit(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).release(), callback)
-  },
-}
-
 const binding = {
-  facadeTarget: facadeTarget(api),
+  facadeTarget: facadeTarget(sessionApi),
   url: (request: Request): string => request.originalUrl ?? request.url ?? '/',
   isSecure: (request: Request): boolean =>
     request.secure === true || (request.socket as { encrypted?: boolean }).encrypted === true,
+  show({ request, session, current }: Exchange): void {
+    request.session = session
+    Object.defineProperty(request, 'sessionID', current ? property(current.id) : lazySessionId)
+  },
 }
 
 /**
@@ -138,7 +74,7 @@ const binding = {
  */
 export function session(options?: SessionManagerOptions | SessionManager): SessionMiddleware {
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
-  function middleware(request: Request, response: ServerResponse, next: Next): void {
+  function middleware(request: Request, response: Response, next: Next): void {
     // A second middleware on the way, a router's own perhaps: the first one has the session.
     if (request[EXCHANGE]) {
       next()
@@ -155,19 +91,25 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
 }
 
-function attach(exchange: Exchange, request: Request, response: ServerResponse, next: Next): void {
+function attach(exchange: Exchange, request: Request, response: Response, next: Next): void {
   Object.defineProperty(request, EXCHANGE, { value: exchange })
-  if (exchange.isLoaded) show(exchange, request)
-  else request.loadSession = loadSession
-  if (!exchange.isIgnored) hookResponse(response, exchange as never, () => sync(exchange), next)
+  if (exchange.isUrlTracked) {
+    request.url = withoutSessionId(request.url ?? '/', exchange.cookieName)
+    response.encodeURL = (url) => exchange.encodeUrl(url)
+  }
+  if (!exchange.isLoaded) request.loadSession = loadSession
+  else if (exchange.facade) show(exchange, request)
+  if (exchange.isIgnored) return
+  // A WebSocket's upgrade has no response that could be held, or tell a cookie.
+  if (typeof response.on !== 'function') exchange.detach()
+  else hookResponse(response, exchange as never, () => sync(exchange), next)
 }
 
 function show(exchange: Exchange, request: Request): void {
   const { facade } = exchange
-  if (!facade) return
-  request.session = facade.proxy
+  request.session = facade?.proxy
   // Of a new session the id is made when it is asked for: most requests without a session never get one.
-  if (facade.session) request.sessionID = facade.session.id
+  if (facade?.session) request.sessionID = facade.session.id
   else Object.defineProperty(request, 'sessionID', lazySessionId)
 }
 
@@ -175,7 +117,7 @@ async function loadSession(this: Request): Promise<unknown> {
   const exchange = this[EXCHANGE]!
   if (!exchange.isLoaded) {
     await exchange.load()
-    show(exchange, this)
+    if (exchange.facade) show(exchange, this)
   }
   return this.session
 }
@@ -187,16 +129,22 @@ const lazySessionId: PropertyDescriptor = {
     return bag?.id ?? ''
   },
   set(this: Request, value: string): void {
-    Object.defineProperty(this, 'sessionID', { value, writable: true, configurable: true, enumerable: true })
+    Object.defineProperty(this, 'sessionID', property(value))
   },
+}
+
+function property(value: string): PropertyDescriptor {
+  return { value, writable: true, configurable: true, enumerable: true }
 }
 
 /** Notices that the app assigned something else to `req.session`. */
 function sync(exchange: Exchange): void {
+  if (!exchange.isLoaded) return
   const { session: assigned } = exchange.request
-  if (assigned === exchange.session || assigned === undefined || assigned === null) return
-  if (typeof assigned === 'object') {
+  if (assigned === exchange.session) return
+  if (assigned === undefined || assigned === null) exchange.unset()
+  else if (typeof assigned === 'object') {
     exchange.replaceWith(assigned)
-    expose(exchange)
+    binding.show(exchange)
   }
 }

@@ -2,46 +2,40 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type {} from 'koa'
 import {
   createSessionManager,
+  exchangeOf,
   facadeTarget,
   hookResponse,
+  type SessionCallback,
   type SessionData,
   type SessionExchange,
   SessionManager,
   type SessionManagerOptions,
+  type SessionMethods,
+  sessionApi,
+  settle,
+  withoutSessionId,
 } from '../../lib/index.ts'
-import { exchangeOf, type SessionCallback, settle } from './session-api.ts'
 
-export type { SessionData, SessionManagerOptions } from '../../lib/index.ts'
+export type { SessionData, SessionManagerOptions, SessionMethods } from '../../lib/index.ts'
 
-/** The methods and properties of `ctx.session`. */
-export interface SessionMethods {
-  /** The session id, with node id and route. */
-  readonly id: string
-  /** True until the client has sent the session's id back. */
-  readonly isNew: boolean
-  /** Ends this session and puts an empty one with a new id in its place: do this at login. */
-  regenerate(callback?: SessionCallback): Promise<void>
-  /** Ends this session, as `ctx.session = null` does, and waits for it. */
-  destroy(callback?: SessionCallback): Promise<void>
-  /** Takes the session as it is stored in place of what this request changed. */
-  reload(callback?: SessionCallback): Promise<void>
-  /** Stores the session now and waits for it. */
-  save(callback?: SessionCallback): Promise<void>
-  /** Counts as a use of the session; every request does. */
-  touch(): this
-  /**
-   * With `lockingMode: 'app'`: waits until no other request of this session has the lock, and takes it; what others have
-   * stored meanwhile is in the session then. Released by `unlock`, `commit`, or the end of the response.
-   */
-  lock(callback?: SessionCallback): Promise<void>
-  /** Stores what has changed and releases the lock. */
-  unlock(callback?: SessionCallback): Promise<void>
-  /** Stores what has changed and releases the lock: for a handler that goes on streaming. */
-  commit(callback?: SessionCallback): Promise<void>
+/** What koa-session gives a session beside that. */
+export interface KoaSessionMethods extends SessionMethods {
+  /** Milliseconds the cookie, and with it the session, is kept; `'session'`: until the browser is closed. */
+  get maxAge(): number | 'session'
+  set maxAge(value: number | 'session' | null)
+  /** When the cookie ends, in epoch milliseconds; undefined: with the browser. */
+  readonly expire: number | undefined
+  /** The id in the store. */
+  readonly externalKey: string
+  /** Number of attributes. */
+  readonly length: number
+  readonly populated: boolean
+  /** Stores what has changed: for `autoCommit: false`, and for a handler that goes on streaming. */
+  manuallyCommit(callback?: SessionCallback): Promise<void>
 }
 
 /** What a Koa app sees as `ctx.session`. Assign null to end the session, an object to replace its content. */
-export type Session = SessionMethods & Partial<SessionData> & { [name: string]: unknown }
+export type Session = KoaSessionMethods & Partial<SessionData> & { [name: string]: unknown }
 
 declare module 'koa' {
   interface DefaultContext {
@@ -49,6 +43,8 @@ declare module 'koa' {
     set session(value: Session | { [name: string]: unknown } | null)
     /** With `lazy: true`: loads the session, which is `ctx.session` from then on. */
     loadSession(): Promise<Session>
+    /** With `sessionTracking: ['url']`: the URL with the session id in its path, for clients without cookies. */
+    encodeURL(url: string): string
   }
 }
 
@@ -56,11 +52,14 @@ declare module 'koa' {
 interface Context {
   req: IncomingMessage
   res: ServerResponse
+  url: string
   originalUrl: string
   secure: boolean
   method: string
   headers: IncomingMessage['headers']
+  socket: unknown
   loadSession?: unknown
+  encodeURL?: (url: string) => string
   onerror(error: unknown): void
 }
 
@@ -76,38 +75,32 @@ const EXCHANGE: unique symbol = Symbol('session exchange')
 const ENDING: unique symbol = Symbol('session being destroyed')
 type OwnContext = Context & { [EXCHANGE]?: Exchange | undefined; [ENDING]?: Promise<void> | undefined }
 
-const api = {
-  get id(): string {
-    return exchangeOf(this).sessionId
-  },
-  get isNew(): boolean {
-    return exchangeOf(this).isNew
-  },
-  regenerate(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).regenerate(), callback)
-  },
-  destroy(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).destroy(), callback)
-  },
-  reload(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).reload(), callback)
-  },
-  save(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).save(), callback)
-  },
-  touch(): unknown {
-    return this
-  },
-  lock(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).acquireLock(), callback)
-  },
-  unlock(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).release(), callback)
-  },
-  commit(callback?: SessionCallback): Promise<void> {
-    return settle(exchangeOf(this).release(), callback)
-  },
-}
+const api = Object.create(
+  sessionApi,
+  Object.getOwnPropertyDescriptors({
+    get maxAge(): number | 'session' {
+      return exchangeOf(this).cookie.maxAge ?? 'session'
+    },
+    set maxAge(value: number | 'session' | null) {
+      exchangeOf(this).cookie.maxAge = value === 'session' ? null : value
+    },
+    get expire(): number | undefined {
+      return exchangeOf(this).cookie.expires?.getTime()
+    },
+    get externalKey(): string {
+      return exchangeOf(this).sessionId
+    },
+    get length(): number {
+      return Object.keys(this).length
+    },
+    get populated(): boolean {
+      return Object.keys(this).length > 0
+    },
+    manuallyCommit(callback?: SessionCallback): Promise<void> {
+      return settle(exchangeOf(this).release(), callback)
+    },
+  }),
+) as object
 
 const binding = {
   facadeTarget: facadeTarget(api),
@@ -147,16 +140,13 @@ const property: PropertyDescriptor = {
 export function session(options?: SessionManagerOptions | SessionManager): SessionMiddleware {
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
   async function middleware(context: OwnContext, next: () => Promise<unknown>): Promise<void> {
+    // A second middleware on the way: the first one has the session.
     if (context[EXCHANGE]) {
       await next()
       return
     }
-    const shared = Object.getPrototypeOf(context)
-    if (!Object.hasOwn(shared, 'session')) Object.defineProperty(shared, 'session', property)
-    const exchange = await manager.begin(context, binding)
-    context[EXCHANGE] = exchange
-    if (!exchange.isLoaded) context.loadSession = loadSession
-    if (!exchange.isIgnored) hookResponse(context.res, exchange as never, undefined, (error) => context.onerror(error))
+    const began = manager.begin(context, binding)
+    attach(began instanceof Promise ? await began : began, context)
     try {
       await next()
     } finally {
@@ -164,6 +154,18 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
     }
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
+}
+
+function attach(exchange: Exchange, context: OwnContext): void {
+  const shared = Object.getPrototypeOf(context)
+  if (!Object.hasOwn(shared, 'session')) Object.defineProperty(shared, 'session', property)
+  context[EXCHANGE] = exchange
+  if (exchange.isUrlTracked) {
+    context.url = withoutSessionId(context.url, exchange.cookieName)
+    context.encodeURL = (url) => exchange.encodeUrl(url)
+  }
+  if (!exchange.isLoaded) context.loadSession = loadSession
+  if (!exchange.isIgnored) hookResponse(context.res, exchange as never, undefined, (error) => context.onerror(error))
 }
 
 async function loadSession(this: OwnContext): Promise<unknown> {

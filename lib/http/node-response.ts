@@ -189,6 +189,8 @@ function writeHead(this: Hooked, ...args: Args): unknown {
   hook.keepsHead = false
   const cookie = hook.exchange.head()
   if (cookie !== undefined) addCookie(this, cookie)
+  const { idHeader } = hook.exchange
+  if (idHeader) this.setHeader(...idHeader)
   return hook.writeHead.apply(this, args)
 }
 

@@ -1,5 +1,6 @@
 import { messageOf, SessionManagerError } from '../errors.ts'
 import { isSecureRequest, warnOfDroppedCookie } from '../http/secure-cookie.ts'
+import { withSessionId } from '../http/session-tracking.ts'
 import { hashSessionId } from '../ids/id-hash.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
@@ -42,6 +43,8 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   /** What the app sees as its session; undefined if the request is ignored, or not loaded yet, or after `destroy`. */
   facade: SessionFacade<SessionExchange<R>> | undefined
   lock: SessionLock | undefined
+  /** Name and value of the header that tells the client its id, set by `head` if `sessionTracking` has `'header'`. */
+  idHeader: readonly [string, string] | undefined
   readonly #binding: WebBinding<R>
   readonly #context: SessionContext
   readonly #mode: SessionMode
@@ -113,6 +116,15 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   /** False as long as `lazy` keeps the session from being loaded. */
   get isLoaded(): boolean {
     return this.#isLoaded
+  }
+
+  /** True if ids may stand in paths, from which they have to be taken before routing. */
+  get isUrlTracked(): boolean {
+    return this.#context.options.sessionTracking.includes('url')
+  }
+
+  get cookieName(): string {
+    return this.#context.options.cookie.name
   }
 
   /** The proxy an app holds; undefined if there is no session to be had. */
@@ -217,6 +229,12 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (session?.isValid && !this.#isAnonymous && this.#isWorthKeeping(session)) await this.#mode.save(session, this)
   }
 
+  /** What `req.session = null` means by the option `unset`. */
+  unset(): void {
+    if (this.#context.options.unset === 'destroy') void this.destroy().catch(() => {})
+    else this.discard()
+  }
+
   /** Leaves the session as it was stored: what this request changes is not. */
   discard(): void {
     this.#isDiscarded = true
@@ -242,6 +260,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     const { options } = this.#context
     if (session.id === this.#announced ? !this.#isCookieDue(session) : !this.#isWorthKeeping(session)) return undefined
     this.#announced = session.id
+    if (options.sessionTracking.includes('header')) this.idHeader = [options.sessionHeader, session.id]
     if (!options.sessionTracking.includes('cookie')) return undefined
     const cookie = this.#cookie ?? this.#cookieOf(() => session)
     const attributes = cookie.toAttributes()
@@ -300,6 +319,19 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   /** The response becomes an error: nothing of this request is stored or announced any more. */
   abandon(): void {
     this.#isAnonymous = true
+  }
+
+  /**
+   * Adds the session id to the path of a URL, if `sessionTracking` has `'url'` and the client has not shown by a cookie
+   * that it needs none. Only for URLs of this site: who gets the URL has the session.
+   */
+  encodeUrl(url: string): string {
+    const { sessionTracking, cookie } = this.#context.options
+    const session = this.current
+    const isOwn = /^(?:[/?#.]|$)/.test(url) && !url.startsWith('//')
+    if (!session?.isValid || !isOwn || !sessionTracking.includes('url')) return url
+    const hasCookie = sessionTracking.includes('cookie') && this.request.headers.cookie?.includes(cookie.name)
+    return hasCookie ? url : withSessionId(url, cookie.name, session.id)
   }
 
   /**
