@@ -10,18 +10,21 @@ process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
+/** Options as they can be told to another process. */
+export type AppOptions = Omit<SessionManagerOptions, 'mergeAttribute'> & { mergeAttribute?: 'add' }
+
 /** A process of the test app, as built, which a test may kill and start again on the same port. */
 export class AppProcess {
   readonly port: number
   readonly #settings: string
   #child: ChildProcess | undefined
 
-  private constructor(port: number, framework: 'express' | 'koa', options: SessionManagerOptions) {
+  private constructor(port: number, framework: 'express' | 'koa', options: AppOptions) {
     this.port = port
     this.#settings = JSON.stringify({ framework, options })
   }
 
-  static async start(framework: 'express' | 'koa', options: SessionManagerOptions): Promise<AppProcess> {
+  static async start(framework: 'express' | 'koa', options: AppOptions): Promise<AppProcess> {
     const app = new AppProcess(await freePort(), framework, options)
     await app.start()
     return app
@@ -42,13 +45,27 @@ export class AppProcess {
     if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
     const exit = once(child, 'exit')
     child.kill(signal)
+    if (signal !== 'SIGKILL') child.kill('SIGCONT')
     const [code] = (await exit) as [number | null]
     return code
   }
 
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  /** Stops the process as it is, until `resume`. */
+  pause(): void {
+    this.#child?.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#child?.kill('SIGCONT')
+  }
+
   /** True if the app sees all its nodes up. */
   async seesAllNodes(): Promise<boolean> {
-    const response = await fetch(`http://127.0.0.1:${this.port}/nodes`)
+    const response = await fetch(`${this.url}/nodes`)
     const nodes = (await response.json()) as { state: string }[]
     return nodes.every((node) => node.state === 'up')
   }

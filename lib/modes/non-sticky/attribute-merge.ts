@@ -45,18 +45,20 @@ export function mergeAttributes(
     const was = encode(base, name)
     const here = encode(mine, name)
     const there = encode(theirs, name)
+    const isSame = same(here, there)
     // Where both have the same, the objects the app may hold stay those of the session.
-    let side = same(here, there) ? mine : theirs
-    if (side === theirs && !same(here, was)) {
-      side = mine
-      if (!same(there, was)) {
+    let side = isSame ? mine : theirs
+    if (!same(here, was)) {
+      if (same(there, was)) side = mine
+      else if (rules.mergeAttribute) {
+        // Also if both have the same now: two that count up from 5 have 6 each, and should have 7 together.
+        if (!isSame) conflicts.push(name)
+        const value = rules.mergeAttribute(name, own(base, name), own(mine, name), own(theirs, name))
+        if (value !== undefined) put(attributes, name, value)
+        continue
+      } else if (!isSame) {
         conflicts.push(name)
-        if (rules.mergeAttribute) {
-          const value = rules.mergeAttribute(name, own(base, name), own(mine, name), own(theirs, name))
-          if (value !== undefined) put(attributes, name, value)
-          continue
-        }
-        if (rules.conflictPolicy === 'theirs') side = theirs
+        side = rules.conflictPolicy === 'theirs' ? theirs : mine
       }
     }
     if (Object.hasOwn(side, name)) put(attributes, name, side[name])

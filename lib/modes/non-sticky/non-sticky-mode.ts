@@ -3,9 +3,10 @@ import type { DestroyReason } from '../../events.ts'
 import { matchesUriPattern } from '../../http/uri-pattern.ts'
 import { hashSessionId } from '../../ids/id-hash.ts'
 import { createNewSessionId, type SessionIdParts } from '../../ids/session-id-format.ts'
+import { LockQueue } from '../../locking/lock-queue.ts'
 import { ReadOnlyRequests } from '../../locking/read-only-requests.ts'
 import { SessionLocks } from '../../locking/session-locks.ts'
-import type { MaybePromise } from '../../maybe-promise.ts'
+import { isPromise, type MaybePromise } from '../../maybe-promise.ts'
 import type { Session } from '../../session/session.ts'
 import type { SessionContext } from '../../session-context.ts'
 import { Deletions } from '../../storage/deletions.ts'
@@ -44,6 +45,7 @@ export class NonStickyMode implements SessionMode {
   readonly #idleTime: IdleTime
   readonly #refill: CopyRefill
   readonly #locks: SessionLocks
+  readonly #writes = new LockQueue()
   readonly #unknownIds = new UnknownIds()
   readonly #readOnly = new ReadOnlyRequests()
   /** Nodes that were configured once: their sessions are looked for on the others. */
@@ -167,7 +169,7 @@ export class NonStickyMode implements SessionMode {
     if (own.committing) await own.committing.catch(() => {})
     const bytes = this.#context.attributes.encode(own.attributes)
     if (own.stored?.attributes.equals(bytes)) return
-    await this.#tracked(own, this.#writer.write(own, bytes, use))
+    await this.#tracked(own, this.#write(own, bytes, use))
   }
 
   async reload(session: Session): Promise<NonStickySession> {
@@ -304,13 +306,30 @@ export class NonStickyMode implements SessionMode {
     const isNew = session.stored === undefined
     const start = performance.now()
     try {
-      await this.#tracked(session, this.#writer.write(session, bytes, use))
+      await this.#tracked(session, this.#write(session, bytes, use))
     } catch (error) {
       return this.#failed(session, error)
     }
     if (isNew) this.#created(session)
     statistics.record('backup', performance.now() - start)
     statistics.record('effectiveBackup', performance.now() - start)
+  }
+
+  /**
+   * Writes of one session by this process follow one another: at the same time they would only be refused by the store,
+   * again and again.
+   */
+  async #write(session: NonStickySession, bytes: Buffer, use: SessionUse): Promise<void> {
+    const turn = this.#writes.enter(session.base, this.#context.options.operationTimeout)
+    const hasWaited = isPromise(turn)
+    const isGranted = hasWaited ? await turn : turn
+    try {
+      // What was loaded is old by now; asking for the new version first saves an attempt that can't succeed.
+      if (hasWaited && session.stored) session.stored = { ...session.stored, version: undefined }
+      await this.#writer.write(session, bytes, use)
+    } finally {
+      if (isGranted) this.#writes.leave(session.base)
+    }
   }
 
   #tracked(session: NonStickySession, work: Promise<void>): Promise<void> {

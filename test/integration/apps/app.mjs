@@ -1,8 +1,39 @@
-// One process of an app, as a user would write it. Started with a JSON object of { framework, options } as its argument.
+// One process of an app, as a user would write it. Started with a JSON object of { framework, options } as its argument;
+// `options.mergeAttribute: 'add'` stands for a function that adds up what counters were increased by.
 import { createServer } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 
 const { framework, options } = JSON.parse(process.argv[2])
 const quiet = { info() {}, warn() {}, error: console.error }
+if (options.mergeAttribute === 'add')
+  options.mergeAttribute = (_name, base = 0, mine = 0, theirs = 0) => mine + theirs - base
+
+/** What the app does with a session, whatever the framework; undefined for a path that it does not know. */
+const actions = {
+  '/count': (session) => ({ count: increase(session), id: session.id, pid: process.pid }),
+  '/read': (session) => ({ count: session.count ?? null, id: session.id }),
+  // Reads, waits and writes: what others write meanwhile must not be lost.
+  '/slow-count': async (session) => {
+    const count = session.count ?? 0
+    await pause(2)
+    session.count = count + 1
+    return { count: session.count }
+  },
+  '/mark': (session, query) => {
+    session[query.get('name')] = 1
+    return {}
+  },
+  '/marks': (session) => ({ marks: Object.keys(session).filter((name) => name.startsWith('mark-')).length }),
+  '/logout': async (session) => {
+    await session.destroy()
+    return {}
+  },
+}
+
+function increase(session) {
+  session.count = (session.count ?? 0) + 1
+  return session.count
+}
 
 async function express() {
   const { default: express } = await import('express')
@@ -10,12 +41,13 @@ async function express() {
   const app = express()
   const sessions = session({ ...options, logger: quiet })
   app.get('/nodes', (_request, response) => response.json(sessions.manager.nodes))
+  app.get('/statistics', (_request, response) => response.json(sessions.manager.statistics))
   app.use(sessions)
-  app.get('/count', (request, response) => {
-    request.session.count = (request.session.count ?? 0) + 1
-    response.json({ count: request.session.count, id: request.session.id, pid: process.pid })
-  })
-  app.get('/read', (request, response) => response.json({ count: request.session.count ?? null }))
+  for (const path in actions) {
+    app.get(path, async (request, response) => {
+      response.json(await actions[path](request.session, new URL(request.url, 'http://localhost').searchParams))
+    })
+  }
   return { handler: app, manager: sessions.manager }
 }
 
@@ -29,9 +61,9 @@ async function koa() {
     else await next()
   })
   app.use(sessions)
-  app.use((context) => {
-    if (context.path === '/count') context.session.count = (context.session.count ?? 0) + 1
-    context.body = { count: context.session.count ?? null, id: context.session.id, pid: process.pid }
+  app.use(async (context) => {
+    const action = actions[context.path]
+    if (action) context.body = await action(context.session, context.URL.searchParams)
   })
   return { handler: app.callback(), manager: sessions.manager }
 }
