@@ -1,7 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { SessionManagerOptions } from '../../lib/index.ts'
-import { AppProcess } from '../support/app-process.ts'
+import { type AppOptions, AppProcess } from '../support/app-process.ts'
 import { freePort, startMemcached, startNginx } from '../support/servers.ts'
 
 const CLIENTS = 20
@@ -58,7 +57,7 @@ async function startAll(framework: 'express' | 'koa', sessionBackupAsync: boolea
     await m1.stop()
     await m2.stop()
   })
-  const options: SessionManagerOptions = {
+  const options: AppOptions = {
     memcachedNodes: `m1:127.0.0.1:${m1.port},m2:127.0.0.1:${m2.port}`,
     sessionBackupAsync,
     // A machine under test load may be slow for longer than MSM's 100 ms.
