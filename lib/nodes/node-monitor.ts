@@ -33,6 +33,7 @@ export class NodeMonitor {
   readonly #events: EventHub
   readonly #statistics: Statistics
   #running = false
+  #lastTrouble = 0
   onOutage: OutageListener = () => {}
   onRecovery: RecoveryListener = () => {}
 
@@ -83,7 +84,7 @@ export class NodeMonitor {
     this.#logger.warn(`Node ${node.address.label} is down: ${messageOf(error)}`)
     this.#statistics.increment('nodesDown')
     this.#events.emit('nodeDown', { node: node.address.label, error })
-    watch.lastTrouble = Date.now()
+    this.#lastTrouble = watch.lastTrouble = Date.now()
     watch.retryDelay = FIRST_RETRY
     this.#schedule(watch)
     this.onOutage(node)
@@ -96,9 +97,9 @@ export class NodeMonitor {
     return at > 0 && Date.now() - at < withinMs
   }
 
-  /** When the node last went down, came back or was restarted, in epoch milliseconds; 0: never. */
-  lastTroubleOf(node: StorageNode): number {
-    return this.#watches.get(node)?.lastTrouble ?? 0
+  /** When a node last went down, came back or was restarted, in epoch milliseconds; 0: never. */
+  get lastTrouble(): number {
+    return this.#lastTrouble
   }
 
   #schedule(watch: Watch): void {
@@ -136,7 +137,7 @@ export class NodeMonitor {
     watch.identity = identity
     if (!this.#running || (!wasDown && !restarted)) return
     const downForMs = wasDown ? Date.now() - node.since : 0
-    watch.lastTrouble = Date.now()
+    this.#lastTrouble = watch.lastTrouble = Date.now()
     watch.retryDelay = FIRST_RETRY
     node.markUp()
     if (wasDown) {

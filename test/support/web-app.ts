@@ -72,7 +72,7 @@ export async function startApp(
     response.status(error.status ?? 500).json({ error: error.message })
   })
   const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
+  await Promise.all([once(server, 'listening'), sessions.manager.start()])
   const stop = async (): Promise<void> => {
     server.close()
     server.closeAllConnections()

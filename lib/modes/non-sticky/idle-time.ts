@@ -31,11 +31,9 @@ export class IdleTime {
     this.#copies = copies
   }
 
-  /** True if it was noted so recently that it need not be noted again, and its copy can't have been lost since. */
-  isFresh(id: string, before: ValidityInfo | undefined, now: number): boolean {
-    if (!before) return false
-    const copyNode = this.#copies.nodeFor(id)
-    if (copyNode && this.#context.nodes.monitor.lastTroubleOf(copyNode) > before.thisAccessedTime) return false
+  /** True if it was noted so recently that it need not be noted again, and no copy can have been lost since. */
+  isFresh(before: ValidityInfo | undefined, now: number): boolean {
+    if (!before || this.#context.nodes.monitor.lastTrouble > before.thisAccessedTime) return false
     const { touchAfterSeconds } = this.#context.options
     const limit =
       before.maxInactiveInterval > 0 ? Math.min(touchAfterSeconds, before.maxInactiveInterval / 10) : touchAfterSeconds
@@ -60,7 +58,7 @@ export class IdleTime {
     if (!item) return
     const before = decodeValidityInfo(item.value)
     const now = Date.now()
-    if (this.isFresh(id, before, now)) return
+    if (this.isFresh(before, now)) return
     const { maxInactiveInterval, thisAccessedTime } = before
     await this.#note({
       id,

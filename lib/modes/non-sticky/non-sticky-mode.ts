@@ -67,7 +67,9 @@ export class NonStickyMode implements SessionMode {
 
   start(): void {
     const { monitor } = this.#context.nodes
-    monitor.onOutage = () => {}
+    monitor.onOutage = () => {
+      for (const node of this.#context.nodes.all()) if (node.isAvailable) void this.#refill.refill(node)
+    }
     monitor.onRecovery = (node) => {
       void this.#deletions.recovered(node).then(() => this.#refill.refill(node))
     }
@@ -153,7 +155,7 @@ export class NonStickyMode implements SessionMode {
     if (!own?.isValid || !own.stored) return
     this.#refill.served(own.id)
     const now = own.thisAccessedTime
-    if (this.#idleTime.isFresh(own.id, own.validity, now)) return
+    if (this.#idleTime.isFresh(own.validity, now)) return
     const before = own.validity
     const { maxInactiveInterval, lastAccessedTime } = own
     own.validity = { maxInactiveInterval, lastAccessedTime, thisAccessedTime: now }
