@@ -50,6 +50,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   readonly #mode: SessionMode
   readonly #presented: SessionIdParts | undefined
   #isLoaded = false
+  #loading: MaybePromise<void> = undefined
   /** True if the session of this request is not to be stored or announced, as it could not be loaded or stored. */
   #isAnonymous = false
   /** True if the app wants the session left as it was stored. */
@@ -102,6 +103,11 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
    */
   load(): MaybePromise<void> {
     if (this.#isLoaded) return undefined
+    this.#loading ??= this.#load()
+    return this.#loading
+  }
+
+  #load(): MaybePromise<void> {
     const id = this.#presented
     if (this.isIgnored) return this.#enter(id && this.#mode.peek(id))
     if (!id) return this.#enter(undefined)
@@ -289,6 +295,8 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
       if (!this.#isWorthKeeping(session)) return undefined
       if (this.#headSent) return this.#tooLate()
     }
+    // No client has been told of it, and none will be.
+    if (this.#headSent && !session.isFindable) return undefined
     const { principals } = this.#context
     if (principals.isChanged(session)) {
       return principals.update(session).then(() => this.#mode.commit(session, this))
