@@ -154,6 +154,10 @@ export class NonStickyMode implements SessionMode {
     this.#unlock(use)
     if (!own?.isValid || !own.stored) return
     this.#refill.served(own.id)
+    if (own.isNoted) {
+      own.isNoted = false
+      return
+    }
     const now = own.thisAccessedTime
     if (this.#idleTime.isFresh(own.validity, now)) return
     const before = own.validity

@@ -24,6 +24,8 @@ export class NonStickySession extends Session {
   validity: ValidityInfo | undefined
   /** True once this request has stored a change. */
   wasModified = false
+  /** True if this request has written the validity info already, with the session. */
+  isNoted = false
   /** The copies on the second node have to be written whole. */
   needsCopy = false
   /** The commit under way; another one begins when it has ended. */

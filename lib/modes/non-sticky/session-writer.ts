@@ -89,7 +89,8 @@ export class SessionWriter {
         throw error
       }
       this.#written(session, node, record, bytes, since)
-      session.validity = { ...timesOf(session) }
+      session.validity = timesOf(session)
+      session.isNoted = true
       return
     }
   }
