@@ -1,3 +1,5 @@
+import type { ConnectionOptions } from 'node:tls'
+
 /**
  * What an adapter implements. The core talks to the world through these interfaces and knows no package.
  */
@@ -77,6 +79,8 @@ export interface StorageClientOptions {
   readonly username?: string
   /** SASL password, memcached only. */
   readonly password?: string
+  /** TLS options of `rediss://` nodes, as node:tls has them. */
+  readonly tls?: ConnectionOptions
   readonly logger: Logger
 }
 

@@ -8,6 +8,7 @@ import type {
   StoredItem,
   SwapResult,
 } from '../../lib/ports.ts'
+import { isCluster, loadIORedis } from './redis-client.ts'
 import { type RedisCommands, RedisConnection } from './redis-connection.ts'
 
 /** Seconds, about 136 years: Redis refuses an expiry that overflows its clock of milliseconds. */
@@ -20,59 +21,68 @@ const UNKNOWN_PROCESS = 'unknown'
 export class RedisStorageClient implements StorageClient {
   readonly #address: NodeAddress
   readonly #options: StorageClientOptions
+  readonly #isCluster: boolean
   #connection: RedisConnection | undefined
   #closed = false
 
   /**
    * @throws SessionManagerError `ERR_MSM_MISSING_PACKAGE` if ioredis is not installed.
-   * @throws TypeError for a URL that it can't connect to.
    */
   constructor(address: NodeAddress, options: StorageClientOptions) {
-    RedisConnection.check(address)
+    loadIORedis()
+    this.#isCluster = isCluster(address)
     this.#address = address
     this.#options = options
   }
 
-  async get(key: string): Promise<StoredItem | undefined> {
+  async get(name: string): Promise<StoredItem | undefined> {
+    const key = this.#keyOf(name)
     const value = await this.#run((redis) => redis.getBuffer(key))
     // What was read is what a swap has to find: Redis counts no versions.
     return value === null ? undefined : { value, version: value }
   }
 
-  async set(key: string, value: Buffer, ttl: number): Promise<void> {
+  async set(name: string, value: Buffer, ttl: number): Promise<void> {
+    const key = this.#keyOf(name)
     await this.#run((redis) => (ttl === 0 ? redis.set(key, value) : redis.set(key, value, 'EX', seconds(ttl))))
   }
 
-  async add(key: string, value: Buffer, ttl: number): Promise<boolean> {
+  async add(name: string, value: Buffer, ttl: number): Promise<boolean> {
+    const key = this.#keyOf(name)
     const reply = await this.#run((redis) =>
       ttl === 0 ? redis.set(key, value, 'NX') : redis.set(key, value, 'EX', seconds(ttl), 'NX'),
     )
     return reply === 'OK'
   }
 
-  async replace(key: string, value: Buffer, ttl: number): Promise<boolean> {
+  async replace(name: string, value: Buffer, ttl: number): Promise<boolean> {
+    const key = this.#keyOf(name)
     const reply = await this.#run((redis) =>
       ttl === 0 ? redis.set(key, value, 'XX') : redis.set(key, value, 'EX', seconds(ttl), 'XX'),
     )
     return reply === 'OK'
   }
 
-  async compareAndSwap(key: string, value: Buffer, ttl: number, version: unknown): Promise<SwapResult> {
+  async compareAndSwap(name: string, value: Buffer, ttl: number, version: unknown): Promise<SwapResult> {
+    const key = this.#keyOf(name)
     if (!Buffer.isBuffer(version)) throw new TypeError('The version of an item is what get returned with it.')
     const digest = createHash('sha1').update(version).digest('hex')
     const reply = await this.#run((redis) => redis.msmCompareAndSwap(key, digest, value, seconds(ttl)))
     return SWAP_RESULTS[reply]!
   }
 
-  async delete(key: string): Promise<boolean> {
+  async delete(name: string): Promise<boolean> {
+    const key = this.#keyOf(name)
     return (await this.#run((redis) => redis.del(key))) === 1
   }
 
-  async deleteIfEquals(key: string, value: Buffer): Promise<boolean> {
+  async deleteIfEquals(name: string, value: Buffer): Promise<boolean> {
+    const key = this.#keyOf(name)
     return (await this.#run((redis) => redis.msmDeleteIfEquals(key, value))) === 1
   }
 
-  async touch(key: string, ttl: number): Promise<boolean> {
+  async touch(name: string, ttl: number): Promise<boolean> {
+    const key = this.#keyOf(name)
     if (ttl > 0) return (await this.#run((redis) => redis.expire(key, seconds(ttl)))) === 1
     // PERSIST answers 0 for a key without expiry, as it does for one that is not there.
     const [, found] = await this.#run((redis) => Promise.all([redis.persist(key), redis.exists(key)]))
@@ -81,10 +91,11 @@ export class RedisStorageClient implements StorageClient {
 
   /**
    * The run id of the server; a constant if its user may not run INFO. One connection leads to one process, so that only
-   * the first probe of a connection has to ask for it.
+   * the first probe of a connection has to ask for it. Of a Cluster, the run ids of all masters.
    */
   async probe(): Promise<string> {
     const connection = this.#connected()
+    if (this.#isCluster) return connection.run(() => identityOf(connection.masters))
     if (connection.identity === undefined) connection.identity = await this.#askIdentity(connection)
     await connection.run((redis) => redis.ping())
     return connection.identity
@@ -101,10 +112,18 @@ export class RedisStorageClient implements StorageClient {
     await connection?.ended
   }
 
+  /**
+   * In a Cluster all keys of a session are in one slot: the part of the id that never changes is the hash tag, as in
+   * `validity:001_{2A19B1EB6D9649C9FED3E7277FDFD470}.t1`. Other keys are as they are named.
+   */
+  #keyOf(name: string): string {
+    return this.#isCluster ? name.replace(/[0-9A-F]{32,128}/, '{$&}') : name
+  }
+
   async #askIdentity(connection: RedisConnection): Promise<string> {
     try {
       const info = await connection.run((redis) => redis.info('server'))
-      return /^run_id:(\w+)/m.exec(info)?.[1] ?? UNKNOWN_PROCESS
+      return runId(info)
     } catch (error) {
       if (error instanceof SessionManagerError && error.code === 'ERR_MSM_STORAGE_REFUSED') return UNKNOWN_PROCESS
       throw error
@@ -118,7 +137,7 @@ export class RedisStorageClient implements StorageClient {
   #connected(): RedisConnection {
     if (this.#closed) throw new SessionManagerError('ERR_MSM_STATE', this.#message('is closed'))
     if (this.#connection === undefined || this.#connection.isEnded) {
-      this.#connection = new RedisConnection(this.#address, this.#options.operationTimeout)
+      this.#connection = new RedisConnection(this.#address, this.#options)
     }
     return this.#connection
   }
@@ -135,6 +154,20 @@ export class RedisStorageClient implements StorageClient {
 
 /** Makes the client of a Redis server; needs the package ioredis. */
 export const redisStorage: StorageClientFactory = (address, options) => new RedisStorageClient(address, options)
+
+/** The run ids of the masters that answer, if any does. */
+async function identityOf(masters: readonly RedisCommands[]): Promise<string> {
+  const ids = await Promise.allSettled(masters.map(async (master) => runId(await master.info('server'))))
+  if (!ids.some(({ status }) => status === 'fulfilled')) await Promise.any(masters.map((master) => master.ping()))
+  return ids
+    .map((id) => (id.status === 'fulfilled' ? id.value : ''))
+    .sort()
+    .join(' ')
+}
+
+function runId(info: string): string {
+  return /^run_id:(\w+)/m.exec(info)?.[1] ?? UNKNOWN_PROCESS
+}
 
 function seconds(ttl: number): number {
   return Math.min(ttl, MAX_TTL)

@@ -113,9 +113,13 @@ export async function startMemcached({ port, args = [], env }: StartOptions = {}
   return server.start()
 }
 
-export async function startRedis({ port, args = [] }: StartOptions = {}): Promise<Server> {
-  const own = port ?? (await freePort())
-  const fixed = ['--port', `${own}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
+/** @param options `config`: a configuration file, which a Sentinel needs and rewrites */
+export async function startRedis(options: StartOptions & { config?: string } = {}): Promise<Server> {
+  const { args = [], config } = options
+  const own = options.port ?? (await freePort())
+  const fixed = config
+    ? [config, '--port', `${own}`, '--bind', '127.0.0.1']
+    : ['--port', `${own}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
   const server = new Server(own, () => run('redis-server', [...fixed, ...args]), {
     send: 'PING\r\n',
     // A server with a password refuses, which is an answer.

@@ -240,15 +240,6 @@ describe('The Redis client', () => {
       expect(inspect(lines)).not.toContain('needless-secret')
     })
   })
-
-  it.each([
-    ['redis+sentinel://127.0.0.1:1/main', /n1:.* redis\+sentinel:\/\/ is not supported/],
-    ['redis+cluster://127.0.0.1:1', /n1:.* redis\+cluster:\/\/ is not supported/],
-  ])('refuses %s when it is made', (url, message) => {
-    const address: NodeAddress = { nodeId: 'n1', kind: 'redis', host: '127.0.0.1', port: 1, url, label: `n1:${url}` }
-    expect(() => redisStorage(address, clientOptions)).toThrow(TypeError)
-    expect(() => redisStorage(address, clientOptions)).toThrow(message)
-  })
 })
 
 /** Runs an inline command, past the client under test. */
