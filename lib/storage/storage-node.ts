@@ -5,6 +5,11 @@ const MAX_KEY_BYTES = 250
 /** Printable ASCII without space: all that memcached allows in a key, and all that MSM writes. */
 const KEY = /^[\x21-\x7e]+$/
 
+/** Milliseconds by which a timer is late only if this process did not run meanwhile. */
+const STOPPED = 100
+/** Milliseconds in which answers that came meanwhile are read then. */
+const GRACE = 250
+
 export interface StorageNodeOptions {
   /** Milliseconds; read for every operation, so that it can change at run time. */
   operationTimeout: number
@@ -152,8 +157,11 @@ export class StorageNode {
     this.#underWay++
     return new Promise<T>((resolve, reject) => {
       const timeout = this.#options.operationTimeout
+      const start = performance.now()
       let settled = false
-      const timer = setTimeout(() => {
+      let timer: NodeJS.Timeout
+      const wasStopped = (): boolean => performance.now() - start > timeout + STOPPED
+      const onTimeout = (): void => {
         if (settled) return
         settled = true
         this.#ended()
@@ -165,6 +173,11 @@ export class StorageNode {
         // The late reply would be taken for the answer to a later request: that connection is never used again.
         this.#client.reset()
         reject(error)
+      }
+      timer = setTimeout(() => {
+        // It was this process that did not run (SIGSTOP, a long garbage collection): the answer may be there to be read.
+        if (wasStopped()) timer = setTimeout(onTimeout, Math.min(timeout, GRACE))
+        else onTimeout()
       }, timeout)
       operation.then(
         (value) => {
@@ -180,7 +193,8 @@ export class StorageNode {
           settled = true
           clearTimeout(timer)
           this.#ended()
-          this.#failed(error, false)
+          // After a stop the client may have given up by itself. That says nothing of the node: the next probe will.
+          this.#failed(error, false, wasStopped())
           reject(error)
         },
       )
@@ -193,11 +207,11 @@ export class StorageNode {
     for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
-  #failed(error: unknown, timedOut: boolean): void {
+  #failed(error: unknown, timedOut: boolean, wasStopped = false): void {
     this.#failures++
     this.#observer.operation(this, true, timedOut)
     const refused = error instanceof SessionManagerError && error.code === 'ERR_MSM_STORAGE_REFUSED'
-    if (!refused) this.markDown(error)
+    if (!refused && !wasStopped) this.markDown(error)
   }
 }
 

@@ -130,7 +130,7 @@ export class SessionLoader {
     const target = isCopy ? this.#homeFor(id, own) : found
     const newId = target.id === undefined ? id.id : createNewSessionId(id.id, target.id)
     if (isCopy && !(await this.#restoreOn(target, newId, session))) return undefined
-    if (newId !== id.id) this.#moved(id, newId, target)
+    if (newId !== id.id) this.#moved(id, newId, target, session.lastBackupTime)
     const placed = await this.#ask(target, id.base, newId, false)
     if (placed === 'failed') throw unavailable()
     if (placed) placed.session.needsCopy = true
@@ -161,7 +161,7 @@ export class SessionLoader {
     return false
   }
 
-  #moved({ id, nodeId }: SessionIdParts, newId: string, target: StorageNode): void {
+  #moved({ id, nodeId }: SessionIdParts, newId: string, target: StorageNode, lastBackupTime: number): void {
     const { statistics, events, nodes, keys } = this.#context
     statistics.increment('numMemcachedFailover')
     events.emit('idChanged', {
@@ -172,8 +172,7 @@ export class SessionLoader {
     })
     const former = nodes.ofSession(id)
     if (former) {
-      void this.#deletions.delete(former, keys.session(id))
-      void this.#deletions.delete(former, keys.validity(id))
+      void this.#deletions.delete(former, keys.session(id), lastBackupTime)
     }
     void this.#copies.remove(id)
   }
