@@ -110,7 +110,7 @@ class ResponseHook {
 
   commit(name: 'write' | 'end' | 'flushHeaders'): Promise<void> | undefined {
     try {
-      const pending = name === 'end' ? this.exchange.finish() : this.exchange.commit()
+      const pending = name === 'end' ? this.exchange.finish(true) : this.exchange.commit()
       return isPromise(pending) ? pending : undefined
     } catch (error) {
       return Promise.reject(error)
@@ -269,7 +269,12 @@ function end(this: Hooked, ...args: Args): unknown {
 function close(this: Hooked): void {
   const hook = this[HOOK]
   hook.sync?.()
-  hook.commit('end')?.catch(() => {})
+  try {
+    const pending = hook.exchange.finish(hook.ended)
+    if (isPromise(pending)) pending.catch(() => {})
+  } catch {
+    // There is nobody left to tell; it was counted and told as an event.
+  }
 }
 
 /** Adds the cookie to those of the app, in an array of our own: the app's may be one that all its responses share. */

@@ -60,6 +60,9 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   #ending: Promise<void> | undefined
   #announced: string | undefined
   #headSent = false
+  /** True once the app has ended its response. */
+  #hasEnded = false
+  /** True once the session's use by this request has ended. */
   #finished = false
   #lost = false
 
@@ -306,12 +309,13 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /**
    * The response has ended, or its client is gone: the last commit, and the end of the session's use. A handler that
-   * outlives its client calls it again when it ends, and what it changed meanwhile is stored as well.
+   * outlives its client ends its response later, and what it changed meanwhile is stored as well.
+   * @param hasEnded whether the app has ended its response
    * @throws SessionManagerError as `commit`
    */
-  finish(): MaybePromise<void> {
-    if (this.#finished) return this.commit()
-    this.#finished = true
+  finish(hasEnded: boolean): MaybePromise<void> {
+    if (this.#hasEnded && !this.mayHaveChanged) return undefined
+    this.#hasEnded = hasEnded
     let committed: MaybePromise<void>
     try {
       committed = this.commit()
@@ -347,8 +351,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
    * stored by `save`.
    */
   detach(): void {
-    if (!this.#finished) this.#endUse()
-    this.#finished = true
+    this.#endUse()
     this.#headSent = true
   }
 
@@ -378,7 +381,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   }
 
   #endUse(): void {
-    if (this.isIgnored) return
+    // What is set from here on is noticed; what is done to objects that were read before is not looked for again.
+    if (this.#hasEnded && this.facade) this.facade.mayHaveChanged = false
+    if (this.isIgnored || this.#finished) return
+    this.#finished = true
     const { statistics, requests } = this.#context
     requests.end()
     const facade = this.facade

@@ -145,9 +145,10 @@ export class StickyMode implements SessionMode {
       statistics.increment('numNoSessionModification')
       return undefined
     }
-    own.unsavedBytes = bytes
     const start = performance.now()
-    const stored = this.#backup.store(own)
+    const isUnderWay = !idChanged && own.backup !== undefined && own.unsavedBytes?.equals(bytes) === true
+    own.unsavedBytes = bytes
+    const stored = isUnderWay ? (own.nextBackup ?? own.backup!) : this.#backup.store(own)
     // An id that a client is told must be found by whoever serves it next, should this process die now.
     if (!idChanged && options.sessionBackupAsync) return undefined
     return within(stored, options.sessionBackupTimeout).then(() =>
