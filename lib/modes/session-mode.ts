@@ -53,6 +53,8 @@ export interface SessionMode {
   save(session: Session, use: SessionUse): Promise<void>
   /** The session as the store has it. @throws SessionManagerError ERR_MSM_SESSION_INVALID if it is gone */
   reload(session: Session, use: SessionUse): Promise<Session>
+  /** Takes back what this request has changed since the session was committed last. */
+  discard(session: Session): void
   /** Takes the session's lock for this request, for `lockingMode: 'app'`. @throws SessionManagerError ERR_MSM_LOCK_TIMEOUT */
   lock(session: Session, use: SessionUse): Promise<void>
   /** Stores a new session that takes the place of another: requests with the other's id get it for some seconds. */

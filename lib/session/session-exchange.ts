@@ -57,6 +57,9 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   #isDiscarded = false
   #cookie: SessionCookie | undefined
   #isCookieChanged = false
+  /** The session this request has made, as the client had none. */
+  #created: Session | undefined
+  #hasChanged = false
   #ending: Promise<void> | undefined
   #announced: string | undefined
   #headSent = false
@@ -161,7 +164,8 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   createSession(): Session {
     const { genid } = this.#context.options
-    return this.#mode.create(genid && this.#context.ids.checkBase(genid(this.request as never)))
+    this.#created = this.#mode.create(genid && this.#context.ids.checkBase(genid(this.request as never)))
+    return this.#created
   }
 
   /** The cookie of this session, as express-session shows it; asking for it makes a new session. */
@@ -246,7 +250,9 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /** Leaves the session as it was stored: what this request changes is not. */
   discard(): void {
+    if (this.#isDiscarded) return
     this.#isDiscarded = true
+    if (this.current?.isValid) this.#mode.discard(this.current)
   }
 
   /** Replaces the whole content of the session: what assigning an object to the framework's property means. */
@@ -382,7 +388,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   #endUse(): void {
     // What is set from here on is noticed; what is done to objects that were read before is not looked for again.
-    if (this.#hasEnded && this.facade) this.facade.mayHaveChanged = false
+    if (this.#hasEnded && this.facade) {
+      this.#hasChanged ||= this.facade.mayHaveChanged
+      this.facade.mayHaveChanged = false
+    }
     if (this.isIgnored || this.#finished) return
     this.#finished = true
     const { statistics, requests } = this.#context
@@ -406,7 +415,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /** True for a session with something in it, unless empty ones are wanted as well. */
   #isWorthKeeping(session: Session): boolean {
-    if (!session.isNew || this.#context.options.saveUninitialized) return true
+    if (session !== this.#created || this.#context.options.saveUninitialized) return true
     for (const name in session.attributes) if (name !== COOKIE_ATTRIBUTE) return true
     return false
   }
@@ -415,7 +424,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   #isCookieDue(session: Session): boolean {
     if (this.#isCookieChanged || this.#context.options.rolling) return true
     const changes = session.attributes[COOKIE_ATTRIBUTE] as { maxAge?: number } | undefined
-    return changes?.maxAge !== undefined && this.mayHaveChanged
+    return changes?.maxAge !== undefined && (this.#hasChanged || this.mayHaveChanged)
   }
 
   #cookieOf(session: () => Session): SessionCookie {
@@ -443,7 +452,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /** True for a session that no client knows yet. */
   #isUnannounced(session: Session): boolean {
-    return session.isNew && this.#announced !== session.id && session.id !== this.#presented?.id
+    return session === this.#created && this.#announced !== session.id
   }
 
   /** Ends the session; no response is sent before that is done, so that a logout is final when it is answered. */

@@ -89,14 +89,16 @@ export class SessionFacade<H extends FacadeHost = FacadeHost> implements ProxyHa
     return key in target || (typeof key === 'string' && Object.hasOwn(this.session?.attributes ?? EMPTY, key))
   }
 
-  ownKeys(): string[] {
+  ownKeys(target: object): string[] {
     this.accessed = true
-    return Object.keys(this.session?.attributes ?? EMPTY)
+    // Such as what a session has changed of its cookie: that is kept beside the attributes, and shown by `cookie`.
+    return Object.keys(this.session?.attributes ?? EMPTY).filter((key) => !isReserved(target, key))
   }
 
-  getOwnPropertyDescriptor(_target: object, key: string | symbol): PropertyDescriptor | undefined {
+  getOwnPropertyDescriptor(target: object, key: string | symbol): PropertyDescriptor | undefined {
     const attributes = this.session?.attributes
     if (typeof key === 'symbol' || !attributes || !Object.hasOwn(attributes, key)) return undefined
+    if (isReserved(target, key)) return undefined
     return dataProperty(this.#handOut(key, attributes[key]))
   }
 

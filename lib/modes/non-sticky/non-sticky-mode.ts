@@ -178,6 +178,9 @@ export class NonStickyMode implements SessionMode {
     await this.#tracked(own, this.#write(own, bytes, use))
   }
 
+  /** The request's own copy goes with it. */
+  discard(): void {}
+
   async reload(session: Session): Promise<NonStickySession> {
     const { ids } = this.#context
     const parts = ids.parse(session.id)

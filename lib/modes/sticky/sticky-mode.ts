@@ -185,6 +185,19 @@ export class StickyMode implements SessionMode {
     if (!use.lock?.isHeld) use.lock = await this.#locks.acquire(session.id)
   }
 
+  discard(session: Session): void {
+    const own = session as StickySession
+    const { attributes } = this.#context
+    const bytes = own.unsavedBytes ?? own.storedBytes
+    if (!bytes) return
+    const committed = attributes.decode(bytes)
+    // What is kept out of the store is in no bytes.
+    for (const name of Object.keys(own.attributes)) {
+      if (!attributes.isStored(name)) committed[name] = own.attributes[name]
+    }
+    own.attributes = committed
+  }
+
   async reload(session: Session): Promise<Session> {
     // The process is the primary: what it holds is the session. Only a session that ended can't be reloaded.
     if (!session.isValid) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
