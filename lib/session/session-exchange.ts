@@ -230,10 +230,11 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
 
   /** Takes what the store has in place of what this request changed. */
   async reload(): Promise<void> {
-    const old = this.current
-    const session = old && (await this.#mode.reload(old, this))
-    this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
-    this.#binding.show?.(this)
+    const { facade } = this
+    if (!facade?.session) return
+    // The same object for the app, so that a reference it holds, as for a WebSocket, is not to yesterday's session.
+    facade.session = await this.#mode.reload(facade.session, this)
+    facade.mayHaveChanged = false
   }
 
   /** Stores the session now, whatever `sessionBackupAsync` says. */
