@@ -56,7 +56,8 @@ export function mergeAttributes(
         const value = rules.mergeAttribute(name, own(base, name), own(mine, name), own(theirs, name))
         if (value !== undefined) put(attributes, name, value)
         continue
-      } else if (!isSame) {
+      } else if (!isSame || rules.conflictPolicy === 'reject') {
+        // Rejected also if both have the same now: it may be one step of a counter where there should be two.
         conflicts.push(name)
         side = rules.conflictPolicy === 'theirs' ? theirs : mine
       }

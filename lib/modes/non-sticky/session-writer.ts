@@ -99,6 +99,8 @@ export class SessionWriter {
     const { nodes, keys, options } = this.#context
     const isFenced = options.lockingMode.kind !== 'none'
     let bytes = first
+    /** What was sent last without an answer: it may be stored all the same. */
+    let unclear: Buffer | undefined
     let ownLock: Awaited<ReturnType<SessionLocks['acquire']>>
     try {
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
@@ -125,6 +127,10 @@ export class SessionWriter {
             if (result === 'stored') return this.#written(session, node, record, bytes, since)
             const current = result === 'conflict' ? await node.get(key) : undefined
             if (current) {
+              if (unclear?.equals(current.value)) return this.#written(session, node, unclear, bytes, since)
+              // Others have gone on from here, perhaps from what was sent: merging it again could count it twice.
+              if (unclear && options.mergeAttribute && !current.value.equals(session.stored!.value))
+                throw unknownResult()
               const merged = this.#rebase(session, bytes, node, current)
               if (!merged) return
               bytes = merged
@@ -133,6 +139,7 @@ export class SessionWriter {
           }
         } catch (error) {
           if (!isUnavailable(error)) throw error
+          unclear = record
           continue
         }
         const found = await this.#findAgain(session, bytes)
@@ -290,6 +297,14 @@ function timesOf({ maxInactiveInterval, lastAccessedTime, thisAccessedTime }: No
 
 function unavailable(message: string): SessionManagerError {
   return new SessionManagerError('ERR_MSM_STORAGE_UNAVAILABLE', message, { status: 503 })
+}
+
+function unknownResult(): SessionManagerError {
+  return new SessionManagerError(
+    'ERR_MSM_CONFLICT',
+    'The node did not say whether it stored the session, and other requests have changed it since.',
+    { status: 409 },
+  )
 }
 
 function gone(): SessionManagerError {
