@@ -1,12 +1,18 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { io } from 'socket.io-client'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { WebSocket } from 'ws'
+import { freePort } from '../support/servers.ts'
 
 const run = promisify(execFile)
+/** What the examples need besides; their versions are those the other tests run with. */
+const FOR_EXAMPLES = ['koa@3', 'fastify@5', 'ws@8', 'socket.io@4']
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 describe('the packed package in an empty folder', () => {
@@ -19,9 +25,13 @@ describe('the packed package in an empty folder', () => {
     })
     const [packed] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [{ filename: string }]
     await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }')
-    await run('npm', ['install', '--no-audit', '--no-fund', `./${packed.filename}`, 'express@5', 'msgpackr@2'], {
-      cwd: folder,
-    })
+    await run(
+      'npm',
+      ['install', '--no-audit', '--no-fund', `./${packed.filename}`, 'express@5', 'msgpackr@2', ...FOR_EXAMPLES],
+      {
+        cwd: folder,
+      },
+    )
   }, 180_000)
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -68,4 +78,91 @@ describe('the packed package in an empty folder', () => {
     const imports = names.map((name) => `await import('memcached-session-manager${name.slice(1)}')`)
     expect(await script(`${imports.join('\n')}\nconsole.log('all')`)).toBe('all')
   })
+
+  /** Runs an example as its reader would, until `use` is done with it, and sees that it ends by itself then. */
+  const example = async (name: string, use: (browse: Browse, url: string) => Promise<void>): Promise<void> => {
+    await copyFile(join(ROOT, 'examples', name, 'index.mjs'), join(folder, `${name}.mjs`))
+    const port = await freePort()
+    const child = spawn(process.execPath, [`${name}.mjs`], {
+      cwd: folder,
+      env: { ...process.env, PORT: `${port}` },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let output = ''
+    child.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    await expect.poll(() => output, { timeout: 10_000 }).toContain('listening')
+    const url = `http://127.0.0.1:${port}`
+    let cookie = ''
+    await use(async (path) => {
+      const response = await fetch(url + path, { redirect: 'manual', headers: { cookie } })
+      const announced = response.headers.get('set-cookie')
+      if (announced) cookie = announced.split(';')[0]!
+      const location = response.headers.get('location')
+      const text = await response.text()
+      return { status: response.status, location, cookie, body: location ? undefined : JSON.parse(text) }
+    }, url)
+    const exit = once(child, 'exit')
+    child.kill('SIGTERM')
+    expect((await exit)[0]).toBe(0)
+  }
+
+  it('runs the Express example', () =>
+    example('express', async (browse) => {
+      expect((await browse('/')).body).toEqual({ user: null, views: 1 })
+      const before = (await browse('/')).cookie
+      expect(await browse('/login?name=ann')).toMatchObject({ status: 302, location: '/' })
+      const after = await browse('/')
+      expect(after.body).toEqual({ user: 'ann', views: 3 })
+      expect(after.cookie).not.toBe(before)
+      expect((await browse('/logout-others')).body).toEqual({ ended: 0 })
+      expect((await browse('/health')).body).toMatchObject({ status: 'ok', mode: 'sticky' })
+      await browse('/logout')
+      expect((await browse('/')).body).toEqual({ user: null, views: 1 })
+    }))
+
+  it('runs the Koa example', () =>
+    example('koa', async (browse) => {
+      await browse('/add?item=apple')
+      await browse('/add?item=pear')
+      expect((await browse('/')).body).toEqual({ cart: ['apple', 'pear'] })
+      expect(new Date((await browse('/remember')).body.until).getTime()).toBeGreaterThan(Date.now() + 29 * 86_400_000)
+      await browse('/empty')
+      expect((await browse('/')).body).toEqual({ cart: [] })
+    }))
+
+  it('runs the Fastify example', () =>
+    example('fastify', async (browse) => {
+      expect((await browse('/')).body).toEqual({ views: 1 })
+      expect((await browse('/')).body).toEqual({ views: 2 })
+      await browse('/logout')
+      expect((await browse('/')).body).toEqual({ views: 1 })
+    }))
+
+  it('runs the WebSocket example', () =>
+    example('websocket', async (browse, url) => {
+      const { cookie } = await browse('/login?name=ann')
+      const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`, { headers: { cookie } })
+      const [hello] = await once(ws, 'message')
+      expect(String(hello)).toBe('hello ann')
+      ws.send('anything')
+      const [count] = await once(ws, 'message')
+      expect(String(count)).toBe('1')
+      expect((await browse('/')).body).toEqual({ user: 'ann', messages: 1 })
+      const client = io(url, { transports: ['websocket'], extraHeaders: { cookie }, reconnection: false })
+      onTestFinished(() => void client.close())
+      expect(await client.emitWithAck('who')).toBe('ann')
+      client.close()
+    }))
 })
+
+interface Visit {
+  readonly status: number
+  readonly location: string | null
+  readonly cookie: string
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the example answers
+  readonly body: any
+}
+type Browse = (path: string) => Promise<Visit>

@@ -60,7 +60,7 @@ describe('the session object is a property bag', () => {
   })
 
   it('in which __proto__, constructor and toString are names like any other', () => {
-    bag['__proto__'] = { admin: true }
+    Reflect.set(bag, '__proto__', { admin: true })
     bag.constructor = 'c'
     bag.toString = 't'
     expect(bag.admin).toBeUndefined()
