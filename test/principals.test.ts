@@ -1,5 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { createHash } from 'node:crypto'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { SessionManagerOptions } from '../lib/index.ts'
+import { rawMemcached, rawRedis } from './support/raw-stores.ts'
+import { startMemcached, startRedis } from './support/servers.ts'
 import { type App, type MemoryNodes, memoryNodes, startApp } from './support/web-app.ts'
 
 async function login(app: App, name: string): Promise<string> {
@@ -97,3 +100,21 @@ it('the store holds no name of a principal, only its hash', async () => {
   expect(keys.length).toBeGreaterThan(0)
   for (const line of keys) expect(line).toMatch(/principal:[0-9a-f]{32}$/)
 })
+
+it.each([
+  ['memcached', startMemcached, rawMemcached, ''],
+  ['Redis', startRedis, rawRedis, 'redis://'],
+] as const)(
+  'the list of a principal expires by itself on %s, after its sessions',
+  async (_kind, startServer, rawStore, scheme) => {
+    const server = await startServer()
+    onTestFinished(() => server.stop())
+    const memcachedNodes = `n1:${scheme}127.0.0.1:${server.port}`
+    const app = await startApp({ memcachedNodes, sticky: false, maxInactiveInterval: 7200 })
+    await login(app, 'ann')
+    const hash = createHash('sha256').update('ann').digest('hex').slice(0, 32)
+    const list = await rawStore(server).get(`principal:${hash}`)
+    expect(list!.ttl).toBeGreaterThan(14_390)
+    expect(list!.ttl).toBeLessThanOrEqual(14_400)
+  },
+)

@@ -20,7 +20,10 @@ it.each([
   const folder = await mkdtemp(join(tmpdir(), 'msm-types-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   const paths = Object.fromEntries(
-    Object.entries(others).map(([name, [types]]) => [name, [join(ROOT, 'node_modules', types as string)]]),
+    Object.entries(others).map(([name, [types]]) => [
+      name,
+      [join(ROOT, 'node_modules', types as string, 'index.d.ts')],
+    ]),
   )
   const config = {
     compilerOptions: {

@@ -135,7 +135,7 @@ class ResponseHook {
       this.onError(error)
       return
     }
-    const { status = 503, headers = {} } = error as { status?: number; headers?: Record<string, string> }
+    const { status = 500, headers = {} } = error as { status?: number; headers?: Record<string, string> }
     response.statusCode = status
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     response.setHeader('Content-Type', 'text/plain; charset=utf-8')

@@ -278,10 +278,27 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#announced = session.id
     if (options.sessionTracking.includes('header')) this.idHeader = [options.sessionHeader, session.id]
     if (!options.sessionTracking.includes('cookie')) return undefined
-    const cookie = this.#cookie ?? this.#cookieOf(() => session)
-    const attributes = cookie.toAttributes()
+    try {
+      return this.#writeCookie(session)
+    } catch (error) {
+      // It was checked when there was still time to answer with an error; the head can not fail.
+      this.#context.logger.error(`The session cookie is not sent: ${messageOf(error)}`)
+      return undefined
+    }
+  }
+
+  #writeCookie(session: Session): string {
+    const { options, cookies } = this.#context
+    this.#cookie ??= this.#cookieOf(() => session)
+    const attributes = this.#cookie.toAttributes()
     warnOfDroppedCookie(this.#context, this.request, this.#binding, attributes.secure === true)
-    return this.#context.cookies.write(options.cookie.name, session.id, attributes)
+    return cookies.write(options.cookie.name, session.id, attributes)
+  }
+
+  /** Fails while an error can still be answered, if the app has made the cookie into one that can't be written. */
+  #checkCookie(session: Session): void {
+    const isOwn = this.#context.options.cookieOf !== undefined || COOKIE_ATTRIBUTE in session.attributes
+    if (isOwn && !this.#headSent && this.#context.options.sessionTracking.includes('cookie')) this.#writeCookie(session)
   }
 
   /**
@@ -305,6 +322,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
       if (!this.#isWorthKeeping(session)) return undefined
       if (this.#headSent) return this.#tooLate()
     }
+    this.#checkCookie(session)
     // No client has been told of it, and none will be.
     if (this.#headSent && !session.isFindable) return undefined
     const { principals } = this.#context

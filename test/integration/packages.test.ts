@@ -5,6 +5,7 @@ import flash from 'connect-flash'
 import { csrfSync } from 'csrf-sync'
 import express from 'express'
 import Koa from 'koa'
+import koaFlash from 'koa-better-flash'
 import koaPassport from 'koa-passport'
 import passport from 'passport'
 import { Strategy } from 'passport-local'
@@ -151,6 +152,22 @@ describe.each([true, false])('with sticky: %s, unpatched', (sticky) => {
     expect((await browser.get('/who')).text).toBe('ann')
     await browser.get('/logout')
     expect((await browser.get('/who')).text).toBe('nobody')
+  })
+
+  it('koa-better-flash shows a message once, after the redirect', async () => {
+    const manager = newManager()
+    const app = new Koa()
+    app.use(koaSession(manager)).use(koaFlash())
+    app.use((context) => {
+      if (context.path === '/leave') {
+        context.flash('info', 'hello')
+        context.redirect('/read')
+      } else context.body = JSON.stringify(context.flash('info'))
+    })
+    const browser = new Browser((await serve(manager, app.callback())).url)
+    expect((await browser.get('/leave')).status).toBe(302)
+    expect((await browser.get('/read')).text).toBe('["hello"]')
+    expect((await browser.get('/read')).text).toBe('[]')
   })
 
   it.each(['polling', 'websocket'] as const)('Socket.IO sees the session of the page, by %s', async (transport) => {
