@@ -1,6 +1,4 @@
 import { messageOf, SessionManagerError } from '../errors.ts'
-import { isSecureRequest, warnOfDroppedCookie } from '../http/secure-cookie.ts'
-import { withSessionId } from '../http/session-tracking.ts'
 import { hashSessionId } from '../ids/id-hash.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
@@ -8,7 +6,8 @@ import { isPromise, type MaybePromise } from '../maybe-promise.ts'
 import type { SessionMode, SessionUse } from '../modes/session-mode.ts'
 import type { SessionContext } from '../session-context.ts'
 import type { Session } from './session.ts'
-import { COOKIE_ATTRIBUTE, SessionCookie } from './session-cookie.ts'
+import { type Announcer, SessionAnnouncement } from './session-announcement.ts'
+import { COOKIE_ATTRIBUTE, type SessionCookie } from './session-cookie.ts'
 import { type FacadeHost, SessionFacade } from './session-facade.ts'
 
 /** A request as the manager sees it; node's IncomingMessage is one. */
@@ -36,33 +35,30 @@ export interface WebBinding<R extends SessionRequest = SessionRequest> {
 }
 
 /** One request and its session, from `SessionManager.begin` until its response has ended. */
-export class SessionExchange<R extends SessionRequest = SessionRequest> implements FacadeHost, SessionUse {
+export class SessionExchange<R extends SessionRequest = SessionRequest>
+  implements FacadeHost, SessionUse, Announcer<R>
+{
   readonly request: R
   /** True if `requestUriIgnorePattern` matches: the request touches no store and gets no cookie. */
   readonly isIgnored: boolean
   /** What the app sees as its session; undefined if the request is ignored, or not loaded yet, or after `destroy`. */
   facade: SessionFacade<SessionExchange<R>> | undefined
   lock: SessionLock | undefined
-  /** Name and value of the header that tells the client its id, set by `head` if `sessionTracking` has `'header'`. */
-  idHeader: readonly [string, string] | undefined
   readonly #binding: WebBinding<R>
   readonly #context: SessionContext
   readonly #mode: SessionMode
   readonly #presented: SessionIdParts | undefined
+  readonly #announcement: SessionAnnouncement<R>
   #isLoaded = false
   #loading: MaybePromise<void> = undefined
   /** True if the session of this request is not to be stored or announced, as it could not be loaded or stored. */
   #isAnonymous = false
   /** True if the app wants the session left as it was stored. */
   #isDiscarded = false
-  #cookie: SessionCookie | undefined
-  #isCookieChanged = false
   /** The session this request has made, as the client had none. */
   #created: Session | undefined
   #hasChanged = false
   #ending: Promise<void> | undefined
-  #announced: string | undefined
-  #headSent = false
   /** True once the app has ended its response. */
   #hasEnded = false
   /** True once the session's use by this request has ended. */
@@ -83,7 +79,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#context = context
     this.#mode = mode
     this.#presented = presented
-    this.#announced = presented?.id
+    this.#announcement = new SessionAnnouncement(this, binding, context, presented?.id)
     if (!isIgnored) context.requests.begin()
   }
 
@@ -96,7 +92,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   }
 
   get canChangeId(): boolean {
-    return !this.#headSent
+    return !this.#announcement.isHeadSent
   }
 
   get mayHaveChanged(): boolean {
@@ -168,16 +164,25 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     return this.#created
   }
 
-  /** The cookie of this session, as express-session shows it; asking for it makes a new session. */
+  demandSession(): Session {
+    const { facade } = this
+    if (!facade) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
+    facade.session ??= this.createSession()
+    return facade.session
+  }
+
+  noteChange(): void {
+    if (this.facade) this.facade.mayHaveChanged = true
+  }
+
+  /** The cookie of this session, as express-session shows it. */
   get cookie(): SessionCookie {
-    if (this.#cookie) return this.#cookie
-    this.#cookie = this.#cookieOf(() => {
-      const { facade } = this
-      if (!facade) throw new SessionManagerError('ERR_MSM_SESSION_INVALID', 'The session was destroyed.')
-      facade.session ??= this.createSession()
-      return facade.session
-    })
-    return this.#cookie
+    return this.#announcement.cookie
+  }
+
+  /** Name and value of the header that tells the client its id, once `head` was called. */
+  get idHeader(): readonly [string, string] | undefined {
+    return this.#announcement.idHeader
   }
 
   isStoredAttribute(name: string): boolean {
@@ -215,7 +220,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (isKnown && session) {
       this.#context.events.emit('idChanged', { session: hashSessionId(session.id), reason: 'regenerate' })
     }
-    this.#cookie = undefined
+    this.#announcement.forgetCookie()
     this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
     if (session) this.facade.mayHaveChanged = true
     this.#binding.show?.(this)
@@ -269,36 +274,13 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
    * the client can learn no other id.
    */
   head(): string | undefined {
-    if (this.#headSent) return undefined
-    this.#headSent = true
+    const announcement = this.#announcement
+    if (announcement.isHeadSent) return undefined
+    announcement.isHeadSent = true
     const session = this.current
     if (this.isIgnored || this.#isAnonymous || !session?.isValid || !session.isFindable) return undefined
-    const { options } = this.#context
-    if (session.id === this.#announced ? !this.#isCookieDue(session) : !this.#isWorthKeeping(session)) return undefined
-    this.#announced = session.id
-    if (options.sessionTracking.includes('header')) this.idHeader = [options.sessionHeader, session.id]
-    if (!options.sessionTracking.includes('cookie')) return undefined
-    try {
-      return this.#writeCookie(session)
-    } catch (error) {
-      // It was checked when there was still time to answer with an error; the head can not fail.
-      this.#context.logger.error(`The session cookie is not sent: ${messageOf(error)}`)
-      return undefined
-    }
-  }
-
-  #writeCookie(session: Session): string {
-    const { options, cookies } = this.#context
-    this.#cookie ??= this.#cookieOf(() => session)
-    const attributes = this.#cookie.toAttributes()
-    warnOfDroppedCookie(this.#context, this.request, this.#binding, attributes.secure === true)
-    return cookies.write(options.cookie.name, session.id, attributes)
-  }
-
-  /** Fails while an error can still be answered, if the app has made the cookie into one that can't be written. */
-  #checkCookie(session: Session): void {
-    const isOwn = this.#context.options.cookieOf !== undefined || COOKIE_ATTRIBUTE in session.attributes
-    if (isOwn && !this.#headSent && this.#context.options.sessionTracking.includes('cookie')) this.#writeCookie(session)
+    if (this.#isUnannounced(session) && !this.#isWorthKeeping(session)) return undefined
+    return announcement.head(session, this.#hasChanged || this.mayHaveChanged)
   }
 
   /**
@@ -312,7 +294,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
   /** As `commit`, also if the app does that itself (`autoCommit: false`). */
   commitNow(): MaybePromise<void> {
     if (this.#ending) return this.#ending.then(() => this.commitNow())
-    if (this.facade && this.#context.options.saveUninitialized && !this.#headSent) {
+    if (this.facade && this.#context.options.saveUninitialized && this.canChangeId) {
       this.facade.session ??= this.createSession()
     }
     const session = this.facade?.session
@@ -320,11 +302,11 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     if (this.#isUnannounced(session)) {
       // Asked to keep even an empty one, a session is made although the app did not ask for it.
       if (!this.#isWorthKeeping(session)) return undefined
-      if (this.#headSent) return this.#tooLate()
+      if (!this.canChangeId) return this.#tooLate()
     }
-    this.#checkCookie(session)
+    this.#announcement.check(session)
     // No client has been told of it, and none will be.
-    if (this.#headSent && !session.isFindable) return undefined
+    if (!this.canChangeId && !session.isFindable) return undefined
     const { principals } = this.#context
     if (principals.isChanged(session)) {
       return principals.update(session).then(() => this.#mode.commit(session, this))
@@ -358,17 +340,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     this.#isAnonymous = true
   }
 
-  /**
-   * Adds the session id to the path of a URL, if `sessionTracking` has `'url'` and the client has not shown by a cookie
-   * that it needs none. Only for URLs of this site: who gets the URL has the session.
-   */
+  /** The URL with the session id in its path, if the client needs that. */
   encodeUrl(url: string): string {
-    const { sessionTracking, cookie } = this.#context.options
     const session = this.current
-    const isOwn = /^(?:[/?#.]|$)/.test(url) && !url.startsWith('//')
-    if (!session?.isValid || !isOwn || !sessionTracking.includes('url')) return url
-    const hasCookie = sessionTracking.includes('cookie') && this.request.headers.cookie?.includes(cookie.name)
-    return hasCookie ? url : withSessionId(url, cookie.name, session.id)
+    return session?.isValid ? this.#announcement.encodeUrl(session, url) : url
   }
 
   /**
@@ -377,7 +352,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
    */
   detach(): void {
     this.#endUse()
-    this.#headSent = true
+    this.#announcement.isHeadSent = true
   }
 
   /** Notes a use of the session, of which no response will tell. */
@@ -439,39 +414,9 @@ export class SessionExchange<R extends SessionRequest = SessionRequest> implemen
     return false
   }
 
-  /** True if the client should get the cookie of its session again, as its attributes or its lifetime have changed. */
-  #isCookieDue(session: Session): boolean {
-    if (this.#isCookieChanged || this.#context.options.rolling) return true
-    const changes = session.attributes[COOKIE_ATTRIBUTE] as { maxAge?: number } | undefined
-    return changes?.maxAge !== undefined && (this.#hasChanged || this.mayHaveChanged)
-  }
-
-  #cookieOf(session: () => Session): SessionCookie {
-    const { options } = this.#context
-    const exchange = this
-    return new SessionCookie(
-      {
-        get attributes() {
-          return exchange.current?.attributes ?? {}
-        },
-        change: () => {
-          const { attributes } = session()
-          if (this.facade) this.facade.mayHaveChanged = true
-          this.#isCookieChanged = true
-          return attributes
-        },
-        setMaxInactiveInterval: (seconds) => {
-          session().maxInactiveInterval = seconds ?? options.maxInactiveInterval
-        },
-      },
-      options.cookieOf?.(this.request) ?? options.cookie,
-      isSecureRequest(this.request, this.#binding, options.proxy),
-    )
-  }
-
   /** True for a session that no client knows yet. */
   #isUnannounced(session: Session): boolean {
-    return session === this.#created && this.#announced !== session.id
+    return session === this.#created && this.#announcement.announced !== session.id
   }
 
   /** Ends the session; no response is sent before that is done, so that a logout is final when it is answered. */

@@ -120,6 +120,7 @@ export class StickyMode implements SessionMode {
     const id = ids.withBase(base, options.enabled ? selector.forNewSession() : undefined)
     const session = new StickySession(base, id, options.maxInactiveInterval, Date.now())
     session.limitLifetime(options.maxLifetimeSeconds)
+    session.isFindable = false
     return session
   }
 
@@ -244,6 +245,7 @@ export class StickyMode implements SessionMode {
 
   #register(session: StickySession): void {
     this.#sessions.add(session)
+    session.isFindable = true
     this.#context.statistics.increment('sessionsCreated')
     this.#context.events.emit('created', { session: hashSessionId(session.id) })
   }
