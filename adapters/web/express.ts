@@ -92,7 +92,7 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
 }
 
 function attach(exchange: Exchange, request: Request, response: Response, next: Next): void {
-  Object.defineProperty(request, EXCHANGE, { value: exchange })
+  request[EXCHANGE] = exchange
   if (exchange.isUrlTracked) {
     request.url = withoutSessionId(request.url ?? '/', exchange.cookieName)
     response.encodeURL = (url) => exchange.encodeUrl(url)
@@ -102,7 +102,7 @@ function attach(exchange: Exchange, request: Request, response: Response, next: 
   if (exchange.isIgnored) return
   // A WebSocket's upgrade has no response that could be held, or tell a cookie.
   if (typeof response.on !== 'function') exchange.detach()
-  else hookResponse(response, exchange as never, () => sync(exchange), next)
+  else hookResponse(response, exchange as never, sync as never, next)
 }
 
 function show(exchange: Exchange, request: Request): void {

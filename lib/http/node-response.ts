@@ -23,12 +23,16 @@ type Args = any[]
 export function hookResponse(
   response: ServerResponse,
   exchange: SessionExchange,
-  sync?: () => void,
+  sync?: (exchange: SessionExchange) => void,
   onError?: (error: unknown) => void,
 ): void {
   const hooked = response as Hooked
   hooked[HOOK] = new ResponseHook(hooked, exchange, sync, onError)
-  Object.assign(hooked, { writeHead, write, end, flushHeaders })
+  // One by one, in one order: so all responses have one shape, which an object of them would have to be copied into.
+  hooked.writeHead = writeHead as never
+  hooked.write = write as never
+  hooked.end = end as never
+  hooked.flushHeaders = flushHeaders
   hooked.on('close', close)
   // Its client is gone already, and nobody will tell again.
   if (hooked.closed) close.call(hooked)
@@ -40,7 +44,7 @@ export const BODY_HEADERS: RegExp = /^(?:content-|etag$|last-modified$|location$
 class ResponseHook {
   readonly exchange: SessionExchange
   /** Brings what the app did to its session property into the exchange. */
-  readonly sync: (() => void) | undefined
+  readonly sync: ((exchange: SessionExchange) => void) | undefined
   /** Hands the request to the error handling of the framework. */
   readonly onError: ((error: unknown) => void) | undefined
   readonly writeHead: (...args: Args) => unknown
@@ -64,7 +68,7 @@ class ResponseHook {
   constructor(
     response: ServerResponse,
     exchange: SessionExchange,
-    sync: (() => void) | undefined,
+    sync: ((exchange: SessionExchange) => void) | undefined,
     onError: ((error: unknown) => void) | undefined,
   ) {
     this.exchange = exchange
@@ -82,7 +86,7 @@ class ResponseHook {
       this.held.push([name, args])
       return true
     }
-    this.sync?.()
+    this.sync?.(this.exchange)
     const pending = this.commit(name)
     if (!pending) return false
     this.held = [[name, args]]
@@ -183,7 +187,7 @@ function writeHead(this: Hooked, ...args: Args): unknown {
       code: 'ERR_HTTP_HEADERS_SENT',
     })
   }
-  hook.sync?.()
+  hook.sync?.(hook.exchange)
   const isOpen = !hook.headIsDue && !this.headersSent && hook.exchange.facade !== undefined
   if (isOpen && args[0] >= 100 && args[0] <= 999) return keepHead(this, args)
   hook.keepsHead = false
@@ -268,7 +272,7 @@ function end(this: Hooked, ...args: Args): unknown {
 /** The client is gone, or has everything. What the handler has changed until here is saved in either case. */
 function close(this: Hooked): void {
   const hook = this[HOOK]
-  hook.sync?.()
+  hook.sync?.(hook.exchange)
   try {
     const pending = hook.exchange.finish(hook.ended)
     if (isPromise(pending)) pending.catch(() => {})

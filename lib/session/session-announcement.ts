@@ -3,7 +3,7 @@ import { isSecureRequest, warnOfDroppedCookie } from '../http/secure-cookie.ts'
 import { withSessionId } from '../http/session-tracking.ts'
 import type { SessionContext } from '../session-context.ts'
 import type { Session } from './session.ts'
-import { COOKIE_ATTRIBUTE, SessionCookie } from './session-cookie.ts'
+import { SessionCookie } from './session-cookie.ts'
 import type { SessionRequest, WebBinding } from './session-exchange.ts'
 
 /** The request whose client is told. */
@@ -22,19 +22,14 @@ export class SessionAnnouncement<R extends SessionRequest> {
   readonly #announcer: Announcer<R>
   readonly #binding: WebBinding<R>
   readonly #context: SessionContext
-  /** The id the client knows, as far as it can be told. */
-  announced: string | undefined
-  isHeadSent = false
   /** Name and value of the header that tells the id, set by `head` if `sessionTracking` has `'header'`. */
   idHeader: readonly [string, string] | undefined
   #cookie: SessionCookie | undefined
-  #isCookieChanged = false
 
-  constructor(announcer: Announcer<R>, binding: WebBinding<R>, context: SessionContext, presented: string | undefined) {
+  constructor(announcer: Announcer<R>, binding: WebBinding<R>, context: SessionContext) {
     this.#announcer = announcer
     this.#binding = binding
     this.#context = context
-    this.announced = presented
   }
 
   /** The cookie of the session, to be read and changed by the app. */
@@ -48,14 +43,9 @@ export class SessionAnnouncement<R extends SessionRequest> {
     this.#cookie = undefined
   }
 
-  /**
-   * The `Set-Cookie` header for this session, if the client needs one. Called when the head is about to be sent.
-   * @param hasChanged whether the request may have changed the session
-   */
-  head(session: Session, hasChanged: boolean): string | undefined {
+  /** The `Set-Cookie` header for this session, if that is how its client is told. Called when the head is about to be sent. */
+  head(session: Session): string | undefined {
     const { options, logger } = this.#context
-    if (session.id === this.announced && !this.#isCookieDue(session, hasChanged)) return undefined
-    this.announced = session.id
     if (options.sessionTracking.includes('header')) this.idHeader = [options.sessionHeader, session.id]
     if (!options.sessionTracking.includes('cookie')) return undefined
     try {
@@ -67,11 +57,9 @@ export class SessionAnnouncement<R extends SessionRequest> {
     }
   }
 
-  /** @throws TypeError while an error can still be answered, if the app has made a cookie that can't be written */
+  /** @throws TypeError if the app has made a cookie that can't be written */
   check(session: Session): void {
-    const { cookieOf, sessionTracking } = this.#context.options
-    const isOwn = cookieOf !== undefined || COOKIE_ATTRIBUTE in session.attributes
-    if (isOwn && !this.isHeadSent && sessionTracking.includes('cookie')) this.#writeCookie(session)
+    if (this.#context.options.sessionTracking.includes('cookie')) this.#writeCookie(session)
   }
 
   /**
@@ -94,13 +82,6 @@ export class SessionAnnouncement<R extends SessionRequest> {
     return cookies.write(options.cookie.name, session.id, attributes)
   }
 
-  /** True if the client should get the cookie again, as its attributes or its lifetime have changed. */
-  #isCookieDue(session: Session, hasChanged: boolean): boolean {
-    if (this.#isCookieChanged || this.#context.options.rolling) return true
-    const changes = session.attributes[COOKIE_ATTRIBUTE] as { maxAge?: number } | undefined
-    return changes?.maxAge !== undefined && hasChanged
-  }
-
   #newCookie(): SessionCookie {
     const { options } = this.#context
     const announcer = this.#announcer
@@ -111,7 +92,6 @@ export class SessionAnnouncement<R extends SessionRequest> {
       change: () => {
         const { attributes } = announcer.demandSession()
         announcer.noteChange()
-        this.#isCookieChanged = true
         return attributes
       },
       setMaxInactiveInterval: (seconds: number | undefined) => {

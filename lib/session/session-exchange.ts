@@ -48,7 +48,11 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
   readonly #context: SessionContext
   readonly #mode: SessionMode
   readonly #presented: SessionIdParts | undefined
-  readonly #announcement: SessionAnnouncement<R>
+  /** Made when there is something to announce, which most requests have not. */
+  #announcement: SessionAnnouncement<R> | undefined
+  /** The id the client knows, as far as it can be told. */
+  #announced: string | undefined
+  #isHeadSent = false
   #isLoaded = false
   #loading: MaybePromise<void> = undefined
   /** True if the session of this request is not to be stored or announced, as it could not be loaded or stored. */
@@ -79,7 +83,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
     this.#context = context
     this.#mode = mode
     this.#presented = presented
-    this.#announcement = new SessionAnnouncement(this, binding, context, presented?.id)
+    this.#announced = presented?.id
     if (!isIgnored) context.requests.begin()
   }
 
@@ -92,7 +96,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
   }
 
   get canChangeId(): boolean {
-    return !this.#announcement.isHeadSent
+    return !this.#isHeadSent
   }
 
   get mayHaveChanged(): boolean {
@@ -177,12 +181,12 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
 
   /** The cookie of this session, as express-session shows it. */
   get cookie(): SessionCookie {
-    return this.#announcement.cookie
+    return this.announcement.cookie
   }
 
   /** Name and value of the header that tells the client its id, once `head` was called. */
   get idHeader(): readonly [string, string] | undefined {
-    return this.#announcement.idHeader
+    return this.#announcement?.idHeader
   }
 
   isStoredAttribute(name: string): boolean {
@@ -220,7 +224,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
     if (isKnown && session) {
       this.#context.events.emit('idChanged', { session: hashSessionId(session.id), reason: 'regenerate' })
     }
-    this.#announcement.forgetCookie()
+    this.#announcement?.forgetCookie()
     this.facade = new SessionFacade(this, session, this.#binding.facadeTarget)
     if (session) this.facade.mayHaveChanged = true
     this.#binding.show?.(this)
@@ -274,13 +278,23 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
    * the client can learn no other id.
    */
   head(): string | undefined {
-    const announcement = this.#announcement
-    if (announcement.isHeadSent) return undefined
-    announcement.isHeadSent = true
+    if (this.#isHeadSent) return undefined
+    this.#isHeadSent = true
     const session = this.current
     if (this.isIgnored || this.#isAnonymous || !session?.isValid || !session.isFindable) return undefined
-    if (this.#isUnannounced(session) && !this.#isWorthKeeping(session)) return undefined
-    return announcement.head(session, this.#hasChanged || this.mayHaveChanged)
+    if (session.id === this.#announced) {
+      // A cookie that the session has changed is sent again when the session changes, as its lifetime begins anew.
+      const isOwn = this.#announcement !== undefined || COOKIE_ATTRIBUTE in session.attributes
+      const isDue = isOwn && (this.#hasChanged || this.mayHaveChanged)
+      if (!isDue && !this.#context.options.rolling) return undefined
+    } else if (!this.#isWorthKeeping(session)) return undefined
+    this.#announced = session.id
+    return this.announcement.head(session)
+  }
+
+  get announcement(): SessionAnnouncement<R> {
+    this.#announcement ??= new SessionAnnouncement(this, this.#binding, this.#context)
+    return this.#announcement
   }
 
   /**
@@ -304,7 +318,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
       if (!this.#isWorthKeeping(session)) return undefined
       if (!this.canChangeId) return this.#tooLate()
     }
-    this.#announcement.check(session)
+    if (this.canChangeId) this.#checkCookie(session)
     // No client has been told of it, and none will be.
     if (!this.canChangeId && !session.isFindable) return undefined
     const { principals } = this.#context
@@ -343,7 +357,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
   /** The URL with the session id in its path, if the client needs that. */
   encodeUrl(url: string): string {
     const session = this.current
-    return session?.isValid ? this.#announcement.encodeUrl(session, url) : url
+    return session?.isValid ? this.announcement.encodeUrl(session, url) : url
   }
 
   /**
@@ -352,7 +366,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
    */
   detach(): void {
     this.#endUse()
-    this.#announcement.isHeadSent = true
+    this.#isHeadSent = true
   }
 
   /** Notes a use of the session, of which no response will tell. */
@@ -407,6 +421,12 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
     principals.used(session).catch((error) => logger.debug?.(`A principal's list was not renewed: ${messageOf(error)}`))
   }
 
+  /** @throws TypeError while an error can still be answered, if the app has made a cookie that can't be written */
+  #checkCookie(session: Session): void {
+    const isOwn = this.#context.options.cookieOf !== undefined || COOKIE_ATTRIBUTE in session.attributes
+    if (isOwn) this.announcement.check(session)
+  }
+
   /** True for a session with something in it, unless empty ones are wanted as well. */
   #isWorthKeeping(session: Session): boolean {
     if (session !== this.#created || this.#context.options.saveUninitialized) return true
@@ -416,7 +436,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
 
   /** True for a session that no client knows yet. */
   #isUnannounced(session: Session): boolean {
-    return session === this.#created && this.#announcement.announced !== session.id
+    return session === this.#created && this.#announced !== session.id
   }
 
   /** Ends the session; no response is sent before that is done, so that a logout is final when it is answered. */
