@@ -26,10 +26,10 @@ describe('what the tests of the original assert of sticky mode, besides what oth
 
   it('testSessionIdIsNotChangedIfSingleNodeWithNoMemcachedNodeIdConfigured, testSessionFoundIf…, testTomcatFailoverWithSingleNodeWithoutConfiguredNodeId', async () => {
     const nodes = memoryNodes(1)
-    const single = {
-      memcachedNodes: 'in-memory:1',
-      storage: () => nodes.options.storage!({ nodeId: 'n1' } as never, {} as never),
-    } as never
+    // The same node, but without a name in session ids.
+    const factory = nodes.options.storage as StorageClientFactory
+    const storage: StorageClientFactory = (address, options) => factory({ ...address, nodeId: 'n1' }, options)
+    const single = { memcachedNodes: 'in-memory:1', storage }
     const first = await start(nodes, { ...single, jvmRoute: 'tc1' })
     const { announced } = await first.call('/set?foo=bar')
     expect(announced).toMatch(/^[0-9A-F]{32}\.tc1$/)
