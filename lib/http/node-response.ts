@@ -28,7 +28,6 @@ export function hookResponse(
 ): void {
   const hooked = response as Hooked
   hooked[HOOK] = new ResponseHook(hooked, exchange, sync, onError)
-  // One by one, in one order: so all responses have one shape, which an object of them would have to be copied into.
   hooked.writeHead = writeHead as never
   hooked.write = write as never
   hooked.end = end as never
