@@ -1,4 +1,4 @@
-import { messageOf, SessionManagerError } from '../../errors.ts'
+import { SessionManagerError } from '../../errors.ts'
 import { hashSessionId } from '../../ids/id-hash.ts'
 import { createNewSessionId, type SessionIdParts } from '../../ids/session-id-format.ts'
 import type { StoredItem } from '../../ports.ts'
@@ -8,6 +8,7 @@ import type { SessionContext } from '../../session-context.ts'
 import type { Deletions } from '../../storage/deletions.ts'
 import { sessionExpiration, validityExpiration } from '../../storage/expiration.ts'
 import type { StorageNode } from '../../storage/storage-node.ts'
+import { rejectRecord } from '../reject-record.ts'
 import { NonStickySession } from './non-sticky-session.ts'
 import { putIfNewer, type SecondCopies } from './second-copies.ts'
 import type { Tombstones } from './tombstones.ts'
@@ -231,7 +232,7 @@ export class SessionLoader {
       this.#context.principals.loaded(session)
       return session
     } catch (error) {
-      this.#purge(node, key, id, error)
+      rejectRecord(this.#context, node, key, id, error)
       return undefined
     }
   }
@@ -242,21 +243,6 @@ export class SessionLoader {
     } catch {
       return undefined
     }
-  }
-
-  #purge(node: StorageNode, key: string, id: string, error: unknown): void {
-    const { logger, statistics, events } = this.#context
-    const session = hashSessionId(id)
-    if (error instanceof SessionManagerError && error.code === 'ERR_MSM_UNKNOWN_KEY') {
-      // Another process knows the key.
-      logger.warn(`Could not read session ${session} from ${node.address.label}: ${messageOf(error)}`)
-      return
-    }
-    logger.warn(`Could not read session ${session} from ${node.address.label}, it is purged: ${messageOf(error)}`)
-    const invalid = error instanceof SessionManagerError && error.code === 'ERR_MSM_INVALID_RECORD'
-    statistics.increment(invalid ? 'recordsRejected' : 'sessionsPurged')
-    events.emit('recordRejected', { session, node: node.address.label, error })
-    void node.delete(key).catch(() => {})
   }
 }
 

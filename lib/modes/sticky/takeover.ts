@@ -1,9 +1,9 @@
-import { messageOf, SessionManagerError } from '../../errors.ts'
-import { hashSessionId } from '../../ids/id-hash.ts'
+import { SessionManagerError } from '../../errors.ts'
 import { createNewSessionId, type SessionIdParts } from '../../ids/session-id-format.ts'
 import { decodeSessionRecord } from '../../records/session-record.ts'
 import type { SessionContext } from '../../session-context.ts'
 import type { StorageNode } from '../../storage/storage-node.ts'
+import { rejectRecord } from '../reject-record.ts'
 import { StickySession } from './sticky-session.ts'
 
 /** Milliseconds for which sessions of a node that had trouble are looked for on the others as well. */
@@ -72,7 +72,7 @@ export class Takeover {
     try {
       return this.#restore(value, base, id)
     } catch (error) {
-      this.#purge(node, key, id, error)
+      rejectRecord(this.#context, node, key, id, error)
       return undefined
     }
   }
@@ -94,21 +94,6 @@ export class Takeover {
     session.storedBytes = detach(bytes)
     session.takenOver = { id, record: value }
     return session
-  }
-
-  #purge(node: StorageNode, key: string, id: string, error: unknown): void {
-    const { logger, statistics, events } = this.#context
-    const session = hashSessionId(id)
-    if (error instanceof SessionManagerError && error.code === 'ERR_MSM_UNKNOWN_KEY') {
-      // Another process knows the key.
-      logger.warn(`Could not read session ${session} from ${node.address.label}: ${messageOf(error)}`)
-      return
-    }
-    logger.warn(`Could not read session ${session} from ${node.address.label}, it is purged: ${messageOf(error)}`)
-    const invalid = error instanceof SessionManagerError && error.code === 'ERR_MSM_INVALID_RECORD'
-    statistics.increment(invalid ? 'recordsRejected' : 'sessionsPurged')
-    events.emit('recordRejected', { session, node: node.address.label, error })
-    void node.delete(key).catch(() => {})
   }
 }
 
