@@ -99,7 +99,7 @@ const routes: Routes = {
   },
   '/wait': async ({ session, json }) => {
     const { held } = session as { held?: number }
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    await new Promise((resolve) => setTimeout(resolve, 150))
     session.late = held ?? 1
     json({})
   },
@@ -219,13 +219,14 @@ describe.each(frameworks.map((framework) => [framework.name, framework] as const
   })
 
   it('stores what a handler does after its client has hung up', async () => {
-    const { call, port } = await start(framework)
+    const { call, port, manager } = await start(framework)
     const { id } = await call('/set?k=v')
     const request = httpRequest({ port, host: '127.0.0.1', path: '/wait', headers: { cookie: `JSESSIONID=${id}` } })
     request.on('error', () => {})
     request.end()
-    setTimeout(() => request.destroy(), 20)
-    await expect.poll(async () => (await call('/get', id)).body.session, { timeout: 3000 }).toEqual({ k: 'v', late: 1 })
+    await expect.poll(() => manager.health().requests, { interval: 2 }).toBe(1)
+    request.destroy()
+    await expect.poll(async () => (await call('/get', id)).body.session, { timeout: 10_000 }).toEqual({ k: 'v', late: 1 })
   })
 
   it('gives an ignored request no session, no cookie and no store', async () => {
