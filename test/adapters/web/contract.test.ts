@@ -226,7 +226,9 @@ describe.each(frameworks.map((framework) => [framework.name, framework] as const
     request.end()
     await expect.poll(() => manager.health().requests, { interval: 2 }).toBe(1)
     request.destroy()
-    await expect.poll(async () => (await call('/get', id)).body.session, { timeout: 10_000 }).toEqual({ k: 'v', late: 1 })
+    await expect
+      .poll(async () => (await call('/get', id)).body.session, { timeout: 10_000 })
+      .toEqual({ k: 'v', late: 1 })
   })
 
   it('gives an ignored request no session, no cookie and no store', async () => {
