@@ -151,6 +151,8 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
       await next()
     } finally {
       await context[ENDING]
+      // Koa does not always end the response of a client that is gone, and at its end the last changes are stored.
+      if (context.res.closed && !context.res.writableEnded) context.res.end()
     }
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
