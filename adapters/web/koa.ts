@@ -72,8 +72,9 @@ export interface SessionMiddleware {
 
 type Exchange = SessionExchange<Context>
 const EXCHANGE: unique symbol = Symbol('session exchange')
+const ENDED: unique symbol = Symbol('session ended')
 const ENDING: unique symbol = Symbol('session being destroyed')
-type OwnContext = Context & { [EXCHANGE]?: Exchange | undefined; [ENDING]?: Promise<void> | undefined }
+type OwnContext = Context & { [EXCHANGE]?: Exchange; [ENDED]?: boolean; [ENDING]?: Promise<void> }
 
 const api = Object.create(
   sessionApi,
@@ -114,17 +115,20 @@ const property: PropertyDescriptor = {
   get(this: OwnContext): unknown {
     const exchange = this[EXCHANGE]
     if (!exchange) return undefined
-    return this[ENDING] ? null : exchange.session
+    return this[ENDED] ? null : exchange.session
   },
   set(this: OwnContext, value: unknown): void {
     const exchange = this[EXCHANGE]
     if (!exchange) return
     if (value === null || value === undefined) {
-      this[ENDING] = exchange.destroy()
+      this[ENDED] = true
+      this[ENDING] = end(exchange)
+      // The middleware tells of it, once the handler is done; until then it is no unhandled rejection.
+      this[ENDING].catch(() => {})
       return
     }
     if (typeof value !== 'object') throw new TypeError('ctx.session: must be an object, or null to end the session.')
-    this[ENDING] = undefined
+    this[ENDED] = false
     if (value !== exchange.session) exchange.replaceWith(value)
   },
 }
@@ -168,6 +172,11 @@ function attach(exchange: Exchange, context: OwnContext): void {
   }
   if (!exchange.isLoaded) context.loadSession = loadSession
   if (!exchange.isIgnored) hookResponse(context.res, exchange as never, undefined, (error) => context.onerror(error))
+}
+
+async function end(exchange: Exchange): Promise<void> {
+  if (!exchange.isLoaded) await exchange.load()
+  await exchange.destroy()
 }
 
 async function loadSession(this: OwnContext): Promise<unknown> {

@@ -204,7 +204,8 @@ function writeHead(this: Hooked, ...args: Args): unknown {
 function keepHead(response: Hooked, [statusCode, ...rest]: Args): Hooked {
   response.statusCode = statusCode
   if (typeof rest[0] === 'string') response.statusMessage = rest.shift()
-  const headers = rest[0] ?? {}
+  // As in node, headers are the third argument also where the message is given as undefined.
+  const headers = rest[1] ?? rest[0] ?? {}
   if (Array.isArray(headers)) {
     const pairs = Array.isArray(headers[0]) ? headers : pairsOf(headers)
     for (const [name] of pairs) response.removeHeader(name)

@@ -63,6 +63,8 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
   #created: Session | undefined
   #hasChanged = false
   #ending: Promise<void> | undefined
+  /** What the app saw as its session when it called `destroy`, until that is done. */
+  #leaving: SessionFacade<SessionExchange<R>> | undefined
   /** True once the app has ended its response. */
   #hasEnded = false
   /** True once the session's use by this request has ended. */
@@ -232,8 +234,15 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
 
   /** Ends the session; the request has none from here on. */
   async destroy(): Promise<void> {
-    await this.#end('app')
-    this.facade = undefined
+    const { facade } = this
+    this.#leaving = facade
+    try {
+      await this.#end('app')
+    } finally {
+      this.#leaving = undefined
+    }
+    // What the app has assigned meanwhile is another session.
+    if (this.facade === facade) this.facade = undefined
     this.#binding.show?.(this)
   }
 
@@ -267,6 +276,7 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
 
   /** Replaces the whole content of the session: what assigning an object to the framework's property means. */
   replaceWith(attributes: object): void {
+    if (this.facade === this.#leaving) this.facade = undefined
     this.facade ??= new SessionFacade(this, undefined, this.#binding.facadeTarget)
     const { proxy } = this.facade
     for (const name of Object.keys(proxy)) Reflect.deleteProperty(proxy, name)

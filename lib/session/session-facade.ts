@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import type { SessionAttributes } from '../ports.ts'
 import type { Session } from './session.ts'
 
@@ -126,7 +127,13 @@ export function facadeOf(value: unknown): SessionFacade | undefined {
 
 /** The object behind all proxies of one API: it is never written to, its prototype holds the API. */
 export function facadeTarget(api: object): object {
-  return Object.create(api)
+  // Node inspects what is behind a proxy; `console.log(req.session)` is to show the attributes.
+  const inspectable = Object.create(api, { [inspect.custom]: { value: attributesOf } })
+  return Object.create(inspectable)
+}
+
+function attributesOf(this: object): object {
+  return { ...this }
 }
 
 function isReserved(target: object, key: string): boolean {

@@ -84,6 +84,33 @@ describe('what a request costs, counted on the server', () => {
     expect(await costOf(stores, () => app.call('/ignored.png', id))).toEqual([{}])
   })
 
+  it.each([
+    ['memcached', startMemcached, rawMemcached, ''],
+    ['Redis', startRedis, rawRedis, 'redis://'],
+  ] as const)(
+    'a second node (%s): 2 sets for what is new or changed, 1 for a read',
+    async (kind, boot, raw, scheme) => {
+      const servers = [await boot(), await boot()]
+      for (const server of servers) onTestFinished(() => server.stop())
+      const nodes = servers.map(({ port }, i) => `n${i + 1}:${scheme}127.0.0.1:${port}`)
+      const app = await start({ memcachedNodes: nodes.join(',') })
+      const stores = servers.map(raw)
+      const sets = kind === 'memcached' ? 'cmd_set' : 'set'
+      let id = ''
+      const create = async (): Promise<void> => {
+        id = (await app.call('/set?k=v')).announced!
+      }
+      expect(await costOf(stores, create)).toEqual([{ [sets]: 2 }, { [sets]: 2 }])
+      /** What the node with the copies is asked, whichever that is. */
+      const ofCopies = async (path: string): Promise<unknown> =>
+        (await costOf(stores, () => app.call(path, id)))[id.endsWith('n1') ? 1 : 0]
+      await ofCopies('/get')
+      expect(await ofCopies('/get')).toEqual({ [sets]: 1 })
+      expect(await ofCopies('/set?k=w')).toEqual({ [sets]: 2 })
+      expect(await costOf(stores, () => app.call('/ignored.png', id))).toEqual([{}, {}])
+    },
+  )
+
   it('a request that leaves its session alone, with lazy: 1 get and 1 set', async () => {
     const server = await startMemcached()
     onTestFinished(() => server.stop())

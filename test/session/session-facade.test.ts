@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Session } from '../../lib/session/session.ts'
 import { facadeOf, facadeTarget, SessionFacade } from '../../lib/session/session-facade.ts'
@@ -48,6 +49,35 @@ describe('the session object is a property bag', () => {
     expect(session.attributes).toEqual({ list: [1], absent: undefined, more: 1 })
   })
 
+  it('that shows its attributes only when it is logged', () => {
+    session.attributes.user = { name: 'joe', roles: ['a'] }
+    expect(inspect(bag)).toBe(
+      "{\n  text: 'a',\n  list: [ 1 ],\n  absent: undefined,\n  user: { name: 'joe', roles: [ 'a' ] }\n}",
+    )
+    expect(inspect({ bag }, { depth: 0 })).toBe('{ bag: [Object] }')
+    expect(inspect(bag, { breakLength: Number.POSITIVE_INFINITY, depth: 0 })).toContain('user: [Object]')
+  })
+
+  it('that has no symbols of its own', () => {
+    expect(Reflect.ownKeys(bag)).toEqual(['text', 'list', 'absent'])
+    expect(Object.getOwnPropertySymbols(bag)).toEqual([])
+  })
+
+  it('of which a copy can be cloned, while cloning itself fails with a name', () => {
+    expect(structuredClone({ ...bag })).toEqual({ text: 'a', list: [1], absent: undefined })
+    expect(() => structuredClone(bag)).toThrow(expect.objectContaining({ name: 'DataCloneError' }))
+  })
+
+  it('whose nested values are those of the session, to be read and changed', () => {
+    bag.list.push(2)
+    bag.tree = { branch: { leaf: 1 } }
+    bag.tree.branch.leaf++
+    expect(session.attributes).toMatchObject({ list: [1, 2], tree: { branch: { leaf: 2 } } })
+    const { list, ...rest } = bag
+    expect(list).toBe(session.attributes.list)
+    expect(rest).toEqual({ text: 'a', absent: undefined, tree: { branch: { leaf: 2 } } })
+  })
+
   it('whose methods and properties win over attributes, and can not be replaced', () => {
     session.attributes.id = 'planted'
     session.attributes.save = 'planted'
@@ -92,6 +122,9 @@ describe('what counts as a possible change', () => {
     ['setting something new', true, () => (bag.fresh = undefined)],
     ['being handed an object', true, () => bag.list],
     ['deleting', true, () => delete bag.text],
+    ['changing what is inside an object', true, () => bag.list.push(2)],
+    ['asking whether it is there', false, () => ['list' in bag, Object.hasOwn(bag, 'text')]],
+    ['logging objects', true, () => inspect(bag)],
     ['deleting what is not there', false, () => delete bag.nothing],
     ['listing objects', true, () => JSON.stringify(bag)],
     ['setting what is not stored', false, () => (bag.filtered = {})],

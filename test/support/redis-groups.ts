@@ -1,18 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { freePort, type Server, startRedis } from './servers.ts'
+import { freePort, type Server, startRedis, temporaryFolder } from './servers.ts'
 
 const MASTER_NAME = 'sessions'
 const LIMIT = 20_000
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'redis-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
 
 /** Asks one server, past the client under test. */
 export async function askRedis(server: Server, ...command: string[]): Promise<unknown> {
@@ -44,7 +37,7 @@ export class SentinelGroup {
   }
 
   static async start(): Promise<SentinelGroup> {
-    const folder = temporaryFolder()
+    const folder = temporaryFolder('redis-')
     const master = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] })
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', `${master.port}`] })
     const sentinels: Server[] = []
@@ -103,7 +96,7 @@ export class RedisCluster {
   }
 
   static async start(): Promise<RedisCluster> {
-    const folder = temporaryFolder()
+    const folder = temporaryFolder('redis-')
     const servers: Server[] = []
     for (let i = 0; i < 3; i++) {
       servers.push(

@@ -117,9 +117,11 @@ export async function startMemcached({ port, args = [], env }: StartOptions = {}
 export async function startRedis(options: StartOptions & { config?: string } = {}): Promise<Server> {
   const { args = [], config } = options
   const own = options.port ?? (await freePort())
+  const address = ['--port', `${own}`, '--bind', '127.0.0.1']
   const fixed = config
-    ? [config, '--port', `${own}`, '--bind', '127.0.0.1']
-    : ['--port', `${own}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
+    ? [config, ...address]
+    : // A replica keeps a file of what it got from its master, whatever is told of saving.
+      [...address, '--dir', temporaryFolder('redis-'), '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
   const server = new Server(own, () => run('redis-server', [...fixed, ...args]), {
     send: 'PING\r\n',
     // A server with a password refuses, which is an answer.
@@ -130,8 +132,7 @@ export async function startRedis(options: StartOptions & { config?: string } = {
 
 /** nginx with `http` as the content of its http block, listening on `port`. */
 export async function startNginx(port: number, http: string): Promise<Server> {
-  const folder = mkdtempSync(join(tmpdir(), 'nginx-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const folder = temporaryFolder('nginx-')
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `${name}_temp_path ${folder}/${name};`)
     .join('\n')
@@ -143,6 +144,18 @@ export async function startNginx(port: number, http: string): Promise<Server> {
       `http {\naccess_log off;\n${temporary}\n${http}\n}\n`,
   )
   return new Server(port, () => run('nginx', ['-c', config, '-p', folder, '-e', 'stderr'])).start()
+}
+
+const folders: string[] = []
+process.once('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
+/** Removed when this process ends. */
+export function temporaryFolder(prefix: string): string {
+  const folder = mkdtempSync(join(tmpdir(), prefix))
+  folders.push(folder)
+  return folder
 }
 
 function run(command: string, args: string[], env: Record<string, string> = {}): ChildProcess {

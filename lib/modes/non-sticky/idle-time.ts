@@ -16,6 +16,8 @@ export interface NotedUse {
   /** As it was before this request; undefined if the store had none. */
   readonly before: ValidityInfo | undefined
   readonly now: ValidityInfo
+  /** True if the request has written the copies, which say so already. */
+  readonly isCopied: boolean
 }
 
 /**
@@ -64,6 +66,7 @@ export class IdleTime {
       id,
       before,
       now: { maxInactiveInterval, lastAccessedTime: thisAccessedTime, thisAccessedTime: now },
+      isCopied: false,
     })
     statistics.record('nonStickyOnBackupWithoutLoadedSession', performance.now() - start)
   }
@@ -92,7 +95,7 @@ export class IdleTime {
       // The next request finds the copy, or the node back.
       logger.debug?.(`Could not note the use of a session: ${messageOf(error)}`)
     }
-    if (!copyNode) return
+    if (!copyNode || (use.isCopied && !isDue)) return
     await copyNode.set(keys.validityBackup(id), validity, ttl)
     if (isDue && !(await copyNode.touch(keys.backup(id), recordTtl))) {
       const item = await node.get(keys.session(id))
@@ -107,7 +110,7 @@ export class IdleTime {
    */
   #isDue({ before, now }: NotedUse): boolean {
     const { nodes } = this.#context
-    if (!before) return true
+    if (before?.maxInactiveInterval !== now.maxInactiveInterval) return true
     const part = (now.maxInactiveInterval * 1000) / PARTS
     if (part > 0 && Math.floor(before.thisAccessedTime / part) !== Math.floor(now.thisAccessedTime / part)) return true
     if (nodes.config.nodeIds.length < 2) return false

@@ -51,6 +51,8 @@ export class NonStickyMode implements SessionMode {
   /** Nodes that were configured once: their sessions are looked for on the others. */
   readonly #formerNodeIds = new Set<string>()
   readonly #storing = new Set<Promise<void>>()
+  /** Of sessions destroyed a moment ago. */
+  readonly #secondDeletions = new Set<NodeJS.Timeout>()
   /** Sessions are held by the store, not by this process. */
   readonly activeSessions = 0
 
@@ -76,6 +78,7 @@ export class NonStickyMode implements SessionMode {
   }
 
   async stop(limit: number): Promise<void> {
+    for (const timer of this.#secondDeletions) clearTimeout(timer)
     await within(this.#idle(), limit)
   }
 
@@ -159,11 +162,11 @@ export class NonStickyMode implements SessionMode {
       return
     }
     const now = own.thisAccessedTime
-    if (this.#idleTime.isFresh(own.validity, now)) return
     const before = own.validity
     const { maxInactiveInterval, lastAccessedTime } = own
+    if (before?.maxInactiveInterval === maxInactiveInterval && this.#idleTime.isFresh(before, now)) return
     own.validity = { maxInactiveInterval, lastAccessedTime, thisAccessedTime: now }
-    this.#idleTime.note({ id: own.id, before, now: own.validity })
+    this.#idleTime.note({ id: own.id, before, now: own.validity, isCopied: own.wasModified })
   }
 
   touch(id: SessionIdParts): void {
@@ -281,8 +284,21 @@ export class NonStickyMode implements SessionMode {
       )
     }
     await Promise.all(deleted)
+    this.#deleteCopiesAgain(id)
     statistics.record('sessionsDeletedFromMemcached', performance.now() - start)
     statistics.record('nonStickyAfterDeleteFromMemcached', performance.now() - start)
+  }
+
+  /** Whoever was about to write a copy when the session was destroyed has done so by then, after it was deleted. */
+  #deleteCopiesAgain(id: string): void {
+    const { nodes, options } = this.#context
+    if (nodes.config.nodeIds.length < 2) return
+    const timer = setTimeout(() => {
+      this.#secondDeletions.delete(timer)
+      this.#copies.run(this.#copies.remove(id))
+    }, options.operationTimeout)
+    timer.unref()
+    this.#secondDeletions.add(timer)
   }
 
   #needsLock(use: SessionUse): boolean {

@@ -54,16 +54,16 @@ export class SecondCopies {
   }
 
   /** Deletes the copies made under this id, wherever they may be. */
-  remove(id: string): Promise<unknown> {
+  async remove(id: string): Promise<void> {
     const { nodes, keys } = this.#context
     const own = nodes.ofSession(id)
     const deleted: Promise<void>[] = []
-    if (!nodes.config.encodesNodeId) return Promise.resolve()
+    if (!nodes.config.encodesNodeId) return
     for (const node of nodes.all()) {
       if (node === own) continue
       deleted.push(this.#deletions.delete(node, keys.backup(id)), this.#deletions.delete(node, keys.validityBackup(id)))
     }
-    return Promise.all(deleted)
+    await Promise.all(deleted)
   }
 
   /** Pieces of work under way. */

@@ -223,7 +223,6 @@ export class SessionLoader {
         // That the store still has it says that it is alive, whatever the clock of the machine that wrote it.
         session.lastAccessedTime = session.validity.lastAccessedTime
         session.thisAccessedTime = session.validity.thisAccessedTime
-        session.maxInactiveInterval = session.validity.maxInactiveInterval
       } else if (session.isExpired(Date.now())) {
         this.#context.logger.debug?.(`Session ${hashSessionId(id)} has expired.`)
         return undefined

@@ -189,6 +189,7 @@ export class SessionWriter {
     const { attributes, keys } = this.#context
     const node = this.#copies.nodeFor(session.id)
     if (!node) throw unavailable('The node of the session is gone, and there is no other.')
+    if (await this.#tombstones.has(session.base)) throw gone()
     const there = await node.get(keys.backup(session.id))
     if (there && session.stored && !there.value.equals(session.stored.value)) {
       this.#rebase(session, attributes.encode(session.attributes), session.stored.node, there)

@@ -2,8 +2,9 @@ import { SessionManagerError } from '../../errors.ts'
 import type { SessionContext } from '../../session-context.ts'
 
 const VALUE = Buffer.from('destroyed')
+/** Seconds by which a leftover may be younger: who wrote it was stopped for a while, or its clock is ahead. */
+const MARGIN = 60
 /** Seconds. */
-const MIN_LIFETIME = 60
 const MAX_LIFETIME = 86_400
 
 /**
@@ -20,7 +21,7 @@ export class Tombstones {
   /** @throws SessionManagerError ERR_MSM_STORAGE_UNAVAILABLE if no node took it */
   async set(base: string, maxInactiveInterval: number): Promise<void> {
     const lifetime = maxInactiveInterval <= 0 ? MAX_LIFETIME : maxInactiveInterval
-    const ttl = Math.min(MAX_LIFETIME, Math.max(MIN_LIFETIME, lifetime))
+    const ttl = Math.min(MAX_LIFETIME, lifetime + MARGIN)
     const key = this.#context.keys.tombstone(base)
     const written = await Promise.allSettled(this.#available().map((node) => node.set(key, VALUE, ttl)))
     if (!written.some(({ status }) => status === 'fulfilled')) {
