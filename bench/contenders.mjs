@@ -21,7 +21,7 @@ const ignoring = (make, framework) =>
     }),
   )
 
-export const contenders = [
+const contenders = [
   express('Express', none),
   express('Express: express-session + MemoryStore', { kind: 'express-session' }),
   express('Express: express-session + connect-memcached', { kind: 'express-session', store: 'memcached' }),
@@ -52,12 +52,31 @@ export const targets = [
   ['read', 'Fastify: ours, sticky', 0.5, 'Fastify: @fastify/session + memory'],
   ['write', 'Fastify: ours, sticky', 0.5, 'Fastify: @fastify/session + memory'],
 ]
-const ABSOLUTE = ['Express: ours, sticky, ignored', 'Express: ours, non-sticky Redis, optimistic, ignored']
+/** What a request that is ignored by pattern may cost in either mode, in microseconds. */
+export const IGNORED_LIMIT = 2
+export const IGNORED = ['Express: ours, sticky, ignored', 'Express: ours, non-sticky Redis, optimistic, ignored']
 
-/** The contenders that the targets speak of. */
-export const quick = contenders.filter(
-  ({ name, session }) =>
-    session.kind === 'none' ||
-    ABSOLUTE.includes(name) ||
-    targets.some(([, own, , peer]) => name === own || name === peer),
-)
+/** Stands for a body that counts, in place of one that is known. */
+export const COUNT = 'count'
+const ROUTES = {
+  none: { path: '/none', expected: 'none' },
+  ignored: { path: '/ignored.png', expected: 'none' },
+  read: { path: '/read', expected: 'en-GB' },
+  write: { path: '/write', expected: COUNT },
+}
+
+/** The routes by what is done on them: those of `works`, and with `isQuick` only those that the targets speak of. */
+export function worksOf({ name, session }, isQuick, works = ['none', 'read', 'write']) {
+  if (IGNORED.includes(name)) return works.includes('none') ? { none: ROUTES.ignored } : {}
+  const isPeer = (work) => targets.some(([asked, own, , peer]) => asked === work && (name === own || name === peer))
+  const asked = works.filter((work) => !isQuick || session.kind === 'none' || isPeer(work))
+  return Object.fromEntries(asked.map((work) => [work, ROUTES[work]]))
+}
+
+/** The contenders with work to do whose name holds `only`, and the bare frameworks they are measured by. */
+export function chooseContenders(isQuick, only = '', works = undefined) {
+  const isAsked = (one) => one.name.includes(only) && Object.keys(worksOf(one, isQuick, works)).length > 0
+  const chosen = contenders.filter(isAsked)
+  const bare = new Set(chosen.map((one) => one.bare))
+  return contenders.filter((one) => chosen.includes(one) || bare.has(one.name))
+}

@@ -1,18 +1,11 @@
 // One contender: a server with the three routes, on the port and the store it is told. Production mode, usual settings.
+import { content } from './content.mjs'
+
 const { framework, session, url, memcached, size } = JSON.parse(process.argv[2])
 const quiet = { info() {}, warn() {}, error: console.error }
 const HOUR = 3600
-
-/** Attributes of about `size` bytes, as an app might have them. */
-function content() {
-  const items = Array.from({ length: Math.ceil(size / 75) }, (_, i) => ({
-    sku: `article-${i}`,
-    title: 'A thing of beauty',
-    count: i,
-    price: 9.99,
-  }))
-  return { user: { id: 17, name: 'Ann Example', roles: ['buyer', 'editor'] }, locale: 'en-GB', views: 0, cart: items }
-}
+/** What a bare framework counts, as it has no session to do so. */
+let written = 0
 
 async function ours(subpath) {
   const { session: middleware } = await import(`memcached-session-manager/${subpath}`)
@@ -53,15 +46,14 @@ const frameworks = {
       app.use(expressSession({ secret: 'keyboard cat', resave: false, saveUninitialized: false, store }))
     }
     app.get('/fill', (req, res) => {
-      if (req.session) Object.assign(req.session, content())
+      if (req.session) Object.assign(req.session, content(size))
       res.send('filled')
     })
     app.get('/none', (_req, res) => res.send('none'))
     app.get('/ignored.png', (_req, res) => res.send('none'))
     app.get('/read', (req, res) => res.send(req.session ? req.session.locale : 'en-GB'))
     app.get('/write', (req, res) => {
-      if (req.session) req.session.views++
-      res.send('written')
+      res.send(String(req.session ? ++req.session.views : ++written))
     })
     app.get('/views', (req, res) => res.send(String(req.session?.views)))
     return app
@@ -80,11 +72,10 @@ const frameworks = {
     app.use((ctx) => {
       if (ctx.path === '/read') ctx.body = ctx.session ? ctx.session.locale : 'en-GB'
       else if (ctx.path === '/write') {
-        if (ctx.session) ctx.session.views++
-        ctx.body = 'written'
+        ctx.body = String(ctx.session ? ++ctx.session.views : ++written)
       } else if (ctx.path === '/views') ctx.body = String(ctx.session?.views)
       else if (ctx.path === '/fill') {
-        if (ctx.session) Object.assign(ctx.session, content())
+        if (ctx.session) Object.assign(ctx.session, content(size))
         ctx.body = 'filled'
       } else ctx.body = 'none'
     })
@@ -107,15 +98,14 @@ const frameworks = {
       })
     }
     app.get('/fill', (request, reply) => {
-      if (request.session) for (const [name, value] of Object.entries(content())) request.session.set(name, value)
+      if (request.session) for (const [name, value] of Object.entries(content(size))) request.session.set(name, value)
       reply.send('filled')
     })
     app.get('/none', (_request, reply) => reply.send('none'))
     app.get('/ignored.png', (_request, reply) => reply.send('none'))
     app.get('/read', (request, reply) => reply.send(request.session ? request.session.locale : 'en-GB'))
     app.get('/write', (request, reply) => {
-      if (request.session) request.session.views++
-      reply.send('written')
+      reply.send(String(request.session ? ++request.session.views : ++written))
     })
     app.get('/views', (request, reply) => reply.send(String(request.session?.views)))
     await app.ready()
@@ -146,5 +136,5 @@ const { createServer } = await import('node:http')
 const server = createServer(await frameworks[framework]())
 server.keepAliveTimeout = 60_000
 server.listen(0, '127.0.0.1', () => process.send({ port: server.address().port }))
-process.on('message', () => process.send({ cpu: process.cpuUsage(), heap: process.memoryUsage().heapUsed }))
+process.on('message', () => process.send({ cpu: process.cpuUsage() }))
 process.on('disconnect', () => process.exit())
