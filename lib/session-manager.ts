@@ -186,20 +186,29 @@ export class SessionManager {
   /**
    * Begins a request: finds its session. Synchronous if the session is in this process, so that a request that needs no
    * store does not wait for a tick.
+   * @param isIgnored what `ignores` says, if that was asked before
    * @throws SessionManagerError with an HTTP status: 503 if no node can be asked, or the lock is not to be had in time
    */
-  begin<R extends SessionRequest>(request: R, binding: WebBinding<R>): MaybePromise<SessionExchange<R>> {
-    if (this.#state !== 'started') return this.start().then(() => this.begin(request, binding))
-    if (this.#changing) return this.#changing.then(() => this.begin(request, binding))
-    const { options } = this.#context
-    const { ignorePattern } = options
-    const isIgnored =
-      ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
+  begin<R extends SessionRequest>(
+    request: R,
+    binding: WebBinding<R>,
+    isIgnored: boolean = this.ignores(request, binding),
+  ): MaybePromise<SessionExchange<R>> {
+    if (this.#state !== 'started') return this.start().then(() => this.begin(request, binding, isIgnored))
+    if (this.#changing) return this.#changing.then(() => this.begin(request, binding, isIgnored))
     const id = presentedId(request, binding, this.#context)
     const exchange = new SessionExchange(request, binding, this.#context, this.#mode, id, isIgnored)
-    if (options.lazy && !isIgnored) return exchange
+    if (this.#context.options.lazy && !isIgnored) return exchange
     const loading = exchange.load()
     return isPromise(loading) ? loading.then(() => exchange) : exchange
+  }
+
+  /** True if `requestUriIgnorePattern` takes this request out. */
+  ignores<R extends SessionRequest>(request: R, binding: WebBinding<R>): boolean {
+    const { ignorePattern } = this.#context.options
+    return (
+      ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
+    )
   }
 
   /**

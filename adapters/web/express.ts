@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   createSessionManager,
+  EXCHANGE,
   facadeTarget,
+  frameworkPrototype,
   hookResponse,
   type SessionData,
   type SessionExchange,
@@ -32,18 +34,16 @@ declare global {
   }
 }
 
-const EXCHANGE: unique symbol = Symbol('session exchange')
+/** The managers whose middleware an app uses, on the prototype of its requests. */
+const MANAGERS: unique symbol = Symbol('session managers')
 
 /** A request of Express, or of any connect-style server. */
 type Request = IncomingMessage & {
   originalUrl?: string
   secure?: boolean
-  session?: unknown
-  sessionID?: string
-  loadSession?: unknown
   [EXCHANGE]?: Exchange
+  [MANAGERS]?: SessionManager[]
 }
-type Response = ServerResponse & { encodeURL?: (url: string) => string }
 type Exchange = SessionExchange<Request>
 type Next = (error?: unknown) => void
 
@@ -58,9 +58,8 @@ const binding = {
   url: (request: Request): string => request.originalUrl ?? request.url ?? '/',
   isSecure: (request: Request): boolean =>
     request.secure === true || (request.socket as { encrypted?: boolean }).encrypted === true,
-  show({ request, session, current }: Exchange): void {
-    request.session = session
-    Object.defineProperty(request, 'sessionID', current ? property(current.id) : lazySessionId)
+  show(exchange: Exchange): void {
+    exchange.shown = exchange.session
   },
 }
 
@@ -74,77 +73,135 @@ const binding = {
  */
 export function session(options?: SessionManagerOptions | SessionManager): SessionMiddleware {
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
-  function middleware(request: Request, response: Response, next: Next): void {
+  function middleware(request: Request, response: ServerResponse, next: Next): void {
     // A second middleware on the way, a router's own perhaps: the first one has the session.
     if (request[EXCHANGE]) {
       next()
       return
     }
-    const began = manager.begin(request, binding)
-    if (began instanceof Promise) {
-      began.then((exchange) => attach(exchange, request, response, next)).then(() => next(), next)
+    const isIgnored = manager.ignores(request, binding)
+    // Its session is looked for when the app asks for it.
+    if (prepare(request, response, manager) && isIgnored) {
+      next()
       return
     }
-    attach(began, request, response, next)
+    const began = manager.begin(request, binding, isIgnored)
+    if (began instanceof Promise) {
+      began.then((exchange) => attach(exchange, response, next)).then(() => next(), next)
+      return
+    }
+    attach(began, response, next)
     next()
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
 }
 
-function attach(exchange: Exchange, request: Request, response: Response, next: Next): void {
+function attach(exchange: Exchange, response: ServerResponse, next: Next): void {
+  const { request } = exchange
   request[EXCHANGE] = exchange
-  if (exchange.isUrlTracked) {
-    request.url = withoutSessionId(request.url ?? '/', exchange.cookieName)
-    response.encodeURL = (url) => exchange.encodeUrl(url)
-  }
-  if (!exchange.isLoaded) request.loadSession = loadSession
-  else if (exchange.facade) show(exchange, request)
+  exchange.shown = exchange.session
+  if (exchange.isUrlTracked) request.url = withoutSessionId(request.url ?? '/', exchange.cookieName)
   if (exchange.isIgnored) return
   // A WebSocket's upgrade has no response that could be held, or tell a cookie.
   if (typeof response.on !== 'function') exchange.detach()
   else hookResponse(response, exchange as never, sync as never, next)
 }
 
-function show(exchange: Exchange, request: Request): void {
-  const { facade } = exchange
-  request.session = facade?.proxy
-  // Of a new session the id is made when it is asked for: most requests without a session never get one.
-  if (facade?.session) request.sessionID = facade.session.id
-  else Object.defineProperty(request, 'sessionID', lazySessionId)
-}
-
-async function loadSession(this: Request): Promise<unknown> {
-  const exchange = this[EXCHANGE]!
-  if (!exchange.isLoaded) {
-    await exchange.load()
-    if (exchange.facade) show(exchange, this)
+/**
+ * Gives request and response what an app sees of its session: by the prototypes of all requests and responses of
+ * Express, once, else by themselves.
+ * @returns true if the former
+ */
+function prepare(request: Request, response: ServerResponse, manager: SessionManager): boolean {
+  const prototype = frameworkPrototype(request, '_read')
+  const responses = frameworkPrototype(response, 'assignSocket')
+  if (!prototype || !responses) {
+    Object.defineProperties(request, requestProperties)
+    Object.defineProperties(response, responseProperties)
+    return false
   }
-  return this.session
+  if (!Object.hasOwn(prototype, 'loadSession')) Object.defineProperties(prototype, requestProperties)
+  if (!Object.hasOwn(responses, 'encodeURL')) Object.defineProperties(responses, responseProperties)
+  const ofApp: Request = Object.getPrototypeOf(request)
+  if (!Object.hasOwn(ofApp, MANAGERS)) ofApp[MANAGERS] = [manager]
+  else if (!ofApp[MANAGERS]!.includes(manager)) ofApp[MANAGERS]!.push(manager)
+  return true
 }
 
-const lazySessionId: PropertyDescriptor = {
-  configurable: true,
-  get(this: Request): string {
-    const bag = this.session as { id?: string } | undefined
-    return bag?.id ?? ''
+/** The exchange of a request, made now for one that a manager of its app ignores. */
+function exchangeOf(request: Request): Exchange | undefined {
+  const exchange = request[EXCHANGE]
+  if (exchange) return exchange
+  for (const manager of request[MANAGERS] ?? []) {
+    if (!manager.ignores(request, binding)) continue
+    const began = manager.begin(request, binding, true)
+    if (began instanceof Promise) continue
+    began.shown = began.session
+    request[EXCHANGE] = began
+    return began
+  }
+  return undefined
+}
+
+const requestProperties: PropertyDescriptorMap = {
+  session: {
+    configurable: true,
+    get(this: Request): unknown {
+      return exchangeOf(this)?.shown
+    },
+    set(this: Request, value: unknown): void {
+      const exchange = exchangeOf(this)
+      if (exchange) exchange.shown = value
+      else Object.defineProperty(this, 'session', dataProperty(value))
+    },
   },
-  set(this: Request, value: string): void {
-    Object.defineProperty(this, 'sessionID', property(value))
+  sessionID: {
+    configurable: true,
+    get(this: Request): string | undefined {
+      const exchange = exchangeOf(this)
+      // Of a new session the id is made when it is asked for: most requests without a session never get one.
+      return exchange && ((exchange.shown as { id?: string } | null | undefined)?.id ?? '')
+    },
+    set(this: Request, value: string): void {
+      Object.defineProperty(this, 'sessionID', dataProperty(value))
+    },
+  },
+  loadSession: {
+    configurable: true,
+    writable: true,
+    async value(this: Request): Promise<unknown> {
+      const exchange = exchangeOf(this)
+      if (exchange && !exchange.isLoaded) {
+        await exchange.load()
+        exchange.shown = exchange.session
+      }
+      return exchange?.shown
+    },
   },
 }
 
-function property(value: string): PropertyDescriptor {
+const responseProperties: PropertyDescriptorMap = {
+  encodeURL: {
+    configurable: true,
+    writable: true,
+    value(this: ServerResponse, url: string): string {
+      return exchangeOf(this.req)?.encodeUrl(url) ?? url
+    },
+  },
+}
+
+function dataProperty(value: unknown): PropertyDescriptor {
   return { value, writable: true, configurable: true, enumerable: true }
 }
 
 /** Notices that the app assigned something else to `req.session`. */
 function sync(exchange: Exchange): void {
   if (!exchange.isLoaded) return
-  const { session: assigned } = exchange.request
-  if (assigned === exchange.session) return
-  if (assigned === undefined || assigned === null) exchange.unset()
-  else if (typeof assigned === 'object') {
-    exchange.replaceWith(assigned)
-    binding.show(exchange)
+  const { shown } = exchange
+  if (shown === exchange.session) return
+  if (shown === undefined || shown === null) exchange.unset()
+  else if (typeof shown === 'object') {
+    exchange.replaceWith(shown)
+    exchange.shown = exchange.session
   }
 }

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RegisterOptions } from 'fastify'
-import { BODY_HEADERS } from '../../lib/http/node-response.ts'
 import {
+  BODY_HEADERS,
   type SessionMethods as CommonMethods,
   createSessionManager,
+  EXCHANGE,
   exchangeOf,
   facadeTarget,
   hookResponse,
@@ -63,7 +64,6 @@ declare module 'fastify' {
 
 type Exchange = SessionExchange<FastifyRequest>
 
-const EXCHANGE: unique symbol = Symbol('session exchange')
 type OwnRequest = FastifyRequest & { [EXCHANGE]: Exchange | null }
 type Bag = Record<string, unknown>
 

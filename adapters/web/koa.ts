@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type {} from 'koa'
 import {
   createSessionManager,
+  EXCHANGE,
   exchangeOf,
   facadeTarget,
   hookResponse,
@@ -71,7 +72,6 @@ export interface SessionMiddleware {
 }
 
 type Exchange = SessionExchange<Context>
-const EXCHANGE: unique symbol = Symbol('session exchange')
 const ENDED: unique symbol = Symbol('session ended')
 const ENDING: unique symbol = Symbol('session being destroyed')
 type OwnContext = Context & { [EXCHANGE]?: Exchange; [ENDED]?: boolean; [ENDING]?: Promise<void> }

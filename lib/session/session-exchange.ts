@@ -1,4 +1,5 @@
 import { messageOf, SessionManagerError } from '../errors.ts'
+import type { ResponseHook } from '../http/response-hook.ts'
 import { hashSessionId } from '../ids/id-hash.ts'
 import type { SessionIdParts } from '../ids/session-id-format.ts'
 import type { SessionLock } from '../locking/session-lock.ts'
@@ -44,6 +45,10 @@ export class SessionExchange<R extends SessionRequest = SessionRequest>
   /** What the app sees as its session; undefined if the request is ignored, or not loaded yet, or after `destroy`. */
   facade: SessionFacade<SessionExchange<R>> | undefined
   lock: SessionLock | undefined
+  /** For the adapter: what the app sees as its session, or has put in its place. */
+  shown: unknown
+  /** What holds back the response of this request, where it is found by way of the request. */
+  responseHook: ResponseHook | undefined
   readonly #binding: WebBinding<R>
   readonly #context: SessionContext
   readonly #mode: SessionMode
