@@ -23,6 +23,7 @@ const ignoring = (make, framework) =>
 
 const contenders = [
   express('Express', none),
+  express('Express: a middleware that does nothing', { kind: 'empty' }),
   express('Express: express-session + MemoryStore', { kind: 'express-session' }),
   express('Express: express-session + connect-memcached', { kind: 'express-session', store: 'memcached' }),
   express('Express: express-session + connect-redis', { kind: 'express-session', store: 'redis' }),
@@ -68,6 +69,7 @@ const ROUTES = {
 /** The routes by what is done on them: those of `works`, and with `isQuick` only those that the targets speak of. */
 export function worksOf({ name, session }, isQuick, works = ['none', 'read', 'write']) {
   if (IGNORED.includes(name)) return works.includes('none') ? { none: ROUTES.ignored } : {}
+  if (session.kind === 'empty') return works.includes('none') ? { none: ROUTES.none } : {}
   const isPeer = (work) => targets.some(([asked, own, , peer]) => asked === work && (name === own || name === peer))
   const asked = works.filter((work) => !isQuick || session.kind === 'none' || isPeer(work))
   return Object.fromEntries(asked.map((work) => [work, ROUTES[work]]))

@@ -12,7 +12,9 @@ import { rowsAsMarkdown, rowsOf, verdictsAsMarkdown, verdictsOf, warningsOf } fr
 
 const CONNECTIONS = 32
 /** Seconds for each route before the first round: long enough for the compiler to have seen it. */
-const WARM_UP = 0.7
+const WARM_UP = 0.5
+/** Seconds for each contender before each round: V8 gives up memory while a process is idle, and has to get it back. */
+const WAKE_UP = 0.25
 const WORKS = ['none', 'read', 'write']
 
 const { quick, only, profile, json, ...texts } = parseOptions()
@@ -114,7 +116,9 @@ async function measureAll(size, stores, load, failures) {
   }
   for (let round = 0; round <= rounds; round++) {
     for (const one of running) {
-      for (const work of Object.keys(one.works)) {
+      const own = Object.keys(one.works)
+      if (round > 0) await attempt(one, 'wake-up', () => measure(one, own.at(-1), WAKE_UP, load, stores))
+      for (const work of own) {
         if (!running.has(one)) continue
         const key = `${one.contender.name} ${work}`
         progress(`${size} bytes, ${round === 0 ? 'warming up' : `round ${round} of ${rounds}`}: ${key}`)

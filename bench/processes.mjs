@@ -129,7 +129,10 @@ export class Server {
   /** @throws Error with what the server said, if it does not start */
   static async start(settings, { profile } = {}) {
     const server = new Server()
-    const execArgv = profile ? ['--cpu-prof', '--cpu-prof-interval', '200', '--cpu-prof-dir', profile] : []
+    const execArgv = [
+      '--no-memory-reducer',
+      ...(profile ? ['--cpu-prof', '--cpu-prof-interval', '200', '--cpu-prof-dir', profile] : []),
+    ]
     server.#child = forkPinned(SERVER_CORE, 'server.mjs', [JSON.stringify(settings)], execArgv)
     const { port } = await reply(server.#child)
     server.url = `http://127.0.0.1:${port}`

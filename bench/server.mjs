@@ -32,6 +32,7 @@ const frameworks = {
   async express() {
     const { default: express } = await import('express')
     const app = express()
+    if (session.kind === 'empty') app.use((_req, _res, next) => next())
     if (session.kind === 'ours') {
       const { middleware, options } = await ours('express')
       app.use(middleware(options))

@@ -206,9 +206,7 @@ export class SessionManager {
   /** True if `requestUriIgnorePattern` takes this request out. */
   ignores<R extends SessionRequest>(request: R, binding: WebBinding<R>): boolean {
     const { ignorePattern } = this.#context.options
-    return (
-      ignorePattern !== undefined && matchesUriPattern(ignorePattern, request.method ?? 'GET', binding.url(request))
-    )
+    return ignorePattern !== undefined && matchesUriPattern(ignorePattern, request, binding.url(request))
   }
 
   /**

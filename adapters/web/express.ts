@@ -73,15 +73,15 @@ const binding = {
  */
 export function session(options?: SessionManagerOptions | SessionManager): SessionMiddleware {
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
+  /** The app whose prototypes were prepared last, which is nearly always that of the next request, too. */
+  let prepared: object | undefined
   function middleware(request: Request, response: ServerResponse, next: Next): void {
-    // A second middleware on the way, a router's own perhaps: the first one has the session.
-    if (request[EXCHANGE]) {
-      next()
-      return
-    }
     const isIgnored = manager.ignores(request, binding)
-    // Its session is looked for when the app asks for it.
-    if (prepare(request, response, manager) && isIgnored) {
+    const ofApp = Object.getPrototypeOf(request)
+    if (ofApp !== prepared && prepare(request, response, manager)) prepared = ofApp
+    // The session of a request that is ignored is looked for when the app asks for it. And a second middleware on the way, a
+    // router's own perhaps, finds that the first one has the session.
+    if ((isIgnored && ofApp === prepared) || request[EXCHANGE]) {
       next()
       return
     }
@@ -113,14 +113,15 @@ function attach(exchange: Exchange, response: ServerResponse, next: Next): void 
  * @returns true if the former
  */
 function prepare(request: Request, response: ServerResponse, manager: SessionManager): boolean {
-  const prototype = frameworkPrototype(request, '_read')
+  const requests = frameworkPrototype(request, '_read')
   const responses = frameworkPrototype(response, 'assignSocket')
-  if (!prototype || !responses) {
+  if (!requests || !responses) {
+    if (Object.hasOwn(request, EXCHANGE)) return false
     Object.defineProperties(request, requestProperties)
     Object.defineProperties(response, responseProperties)
     return false
   }
-  if (!Object.hasOwn(prototype, 'loadSession')) Object.defineProperties(prototype, requestProperties)
+  if (!Object.hasOwn(requests, EXCHANGE)) Object.defineProperties(requests, requestProperties)
   if (!Object.hasOwn(responses, 'encodeURL')) Object.defineProperties(responses, responseProperties)
   const ofApp: Request = Object.getPrototypeOf(request)
   if (!Object.hasOwn(ofApp, MANAGERS)) ofApp[MANAGERS] = [manager]
@@ -144,6 +145,8 @@ function exchangeOf(request: Request): Exchange | undefined {
 }
 
 const requestProperties: PropertyDescriptorMap = {
+  // Found there, most requests are spared a search through all of node's prototypes.
+  [EXCHANGE]: dataProperty(undefined),
   session: {
     configurable: true,
     get(this: Request): unknown {

@@ -60,13 +60,19 @@ interface ExtendedPrototype extends NativeResponse {
   readonly since: number
 }
 
+/** By the prototype that was extended, and by those that inherit from it, of the apps. */
 const extended = new WeakMap<object, ExtendedPrototype>()
 
 /** The framework's prototype of this response, extended now if need be; undefined if it is not to be used. */
 function extendedPrototype(response: ServerResponse): ExtendedPrototype | undefined {
-  const prototype = frameworkPrototype(response, 'assignSocket')
-  if (!prototype) return undefined
-  const found = extended.get(prototype) ?? extend(prototype)
+  const ofApp = Object.getPrototypeOf(response)
+  let found = extended.get(ofApp)
+  if (!found) {
+    const prototype = frameworkPrototype(response, 'assignSocket')
+    if (!prototype) return undefined
+    found = extended.get(prototype) ?? extend(prototype)
+    extended.set(ofApp, found)
+  }
   // A middleware before this one has put a function on the response, which may call the one of before.
   return isWrapped(response) && performance.now() - found.since < TRANSITION ? undefined : found
 }

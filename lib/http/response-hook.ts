@@ -148,14 +148,18 @@ export class ResponseHook {
     const { statusCode } = response
     // HTTP/2 has none, and node warns of whoever asks.
     const statusMessage = response.req.httpVersionMajor < 2 ? response.statusMessage : undefined
-    const headers = this.#isHeadSent() ? undefined : { ...response.getHeaders() }
+    const headers = this.#isHeadSent() ? undefined : response.getHeaders()
     const resume = (): void => {
       // An error handler may have tried to answer what was answered already: the first answer stands.
       if (headers && this.#ended && !this.#isHeadSent()) {
-        response.statusCode = statusCode
-        if (statusMessage !== undefined) response.statusMessage = statusMessage
+        if (response.statusCode !== statusCode) response.statusCode = statusCode
+        if (response.statusMessage !== statusMessage && statusMessage !== undefined) {
+          response.statusMessage = statusMessage
+        }
         for (const key of response.getHeaderNames()) if (!(key in headers)) response.removeHeader(key)
-        for (const key in headers) response.setHeader(key, headers[key] as string)
+        for (const key in headers) {
+          if (response.getHeader(key) !== headers[key]) response.setHeader(key, headers[key] as string)
+        }
       }
       this.#release()
     }

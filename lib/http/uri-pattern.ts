@@ -9,15 +9,16 @@ const MAX_LENGTH = 8192
  * @param pattern anchored at both ends, as the options make it
  * @param url path and query as they stand in the request line
  */
-export function matchesUriPattern(pattern: RegExp, method: string, url: string): boolean {
+export function matchesUriPattern(
+  pattern: RegExp,
+  request: { readonly method?: string | undefined },
+  url: string,
+): boolean {
   const target = url.length > MAX_LENGTH ? url.slice(0, MAX_LENGTH) : url
   const query = target.indexOf('?')
-  if (query < 0) return pattern.test(target) || pattern.test(`${method} ${target}`)
-  const path = target.slice(0, query)
-  return (
-    pattern.test(path) ||
-    pattern.test(target) ||
-    pattern.test(`${method} ${target}`) ||
-    pattern.test(`${method} ${path}`)
-  )
+  if (pattern.test(target)) return true
+  const path = query < 0 ? undefined : target.slice(0, query)
+  if (path !== undefined && pattern.test(path)) return true
+  const method = request.method ?? 'GET'
+  return pattern.test(`${method} ${target}`) || (path !== undefined && pattern.test(`${method} ${path}`))
 }

@@ -307,7 +307,7 @@ export class NonStickyMode implements SessionMode {
     if (kind === 'all') return true
     let isReadOnly: boolean
     if (kind === 'auto') isReadOnly = this.#readOnly.isReadOnly(use.method, use.url)
-    else if (kind === 'uriPattern') isReadOnly = !matchesUriPattern(pattern!, use.method, use.url)
+    else if (kind === 'uriPattern') isReadOnly = !matchesUriPattern(pattern!, use, use.url)
     else return false
     if (isReadOnly) this.#context.statistics.increment('numNonStickySessionsReadOnlyRequest')
     return !isReadOnly

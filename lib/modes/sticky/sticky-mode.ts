@@ -73,7 +73,7 @@ export class StickyMode implements SessionMode {
 
   #needsLock(use: SessionUse): boolean {
     const { kind, pattern } = this.#context.options.lockingMode
-    return kind === 'all' || (kind === 'uriPattern' && matchesUriPattern(pattern!, use.method, use.url))
+    return kind === 'all' || (kind === 'uriPattern' && matchesUriPattern(pattern!, use, use.url))
   }
 
   #use(id: SessionIdParts): MaybePromise<StickySession | undefined> {
