@@ -17,7 +17,7 @@ const ignoring = (make, framework) =>
     make(`${framework}: ours, ${mode}, ignored`, {
       kind: 'ours',
       nodes,
-      options: { ...options, requestUriIgnorePattern: '.*\\.(ico|png|gif|jpg|css|js)$' },
+      options: { ...options, requestUriIgnorePattern: '/none|.*\\.(ico|png|gif|jpg|css|js)$' },
     }),
   )
 
@@ -61,15 +61,13 @@ export const IGNORED = ['Express: ours, sticky, ignored', 'Express: ours, non-st
 export const COUNT = 'count'
 const ROUTES = {
   none: { path: '/none', expected: 'none' },
-  ignored: { path: '/ignored.png', expected: 'none' },
   read: { path: '/read', expected: 'en-GB' },
   write: { path: '/write', expected: COUNT },
 }
 
 /** The routes by what is done on them: those of `works`, and with `isQuick` only those that the targets speak of. */
 export function worksOf({ name, session }, isQuick, works = ['none', 'read', 'write']) {
-  if (IGNORED.includes(name)) return works.includes('none') ? { none: ROUTES.ignored } : {}
-  if (session.kind === 'empty') return works.includes('none') ? { none: ROUTES.none } : {}
+  if (IGNORED.includes(name) || session.kind === 'empty') return works.includes('none') ? { none: ROUTES.none } : {}
   const isPeer = (work) => targets.some(([asked, own, , peer]) => asked === work && (name === own || name === peer))
   const asked = works.filter((work) => !isQuick || session.kind === 'none' || isPeer(work))
   return Object.fromEntries(asked.map((work) => [work, ROUTES[work]]))

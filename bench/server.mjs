@@ -51,7 +51,6 @@ const frameworks = {
       res.send('filled')
     })
     app.get('/none', (_req, res) => res.send('none'))
-    app.get('/ignored.png', (_req, res) => res.send('none'))
     app.get('/read', (req, res) => res.send(req.session ? req.session.locale : 'en-GB'))
     app.get('/write', (req, res) => {
       res.send(String(req.session ? ++req.session.views : ++written))
@@ -103,7 +102,6 @@ const frameworks = {
       reply.send('filled')
     })
     app.get('/none', (_request, reply) => reply.send('none'))
-    app.get('/ignored.png', (_request, reply) => reply.send('none'))
     app.get('/read', (request, reply) => reply.send(request.session ? request.session.locale : 'en-GB'))
     app.get('/write', (request, reply) => {
       reply.send(String(request.session ? ++request.session.views : ++written))

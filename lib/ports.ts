@@ -32,6 +32,8 @@ export type SwapResult = 'stored' | 'conflict' | 'missing'
 export interface StorageClient {
   /** The item under `key`, or undefined. The returned value is not changed or reused by the client afterwards. */
   get(key: string): Promise<StoredItem | undefined>
+  /** The items under several keys of one session, in their order, if the node can be asked for them in one go. */
+  getMany?(keys: readonly string[]): Promise<(StoredItem | undefined)[]>
   /** Stores `value`, whatever was there. */
   set(key: string, value: Buffer, ttl: number): Promise<void>
   /** Stores `value` only if the key is absent; one atomic step, expiry included. True if stored. */

@@ -85,6 +85,7 @@ export class MemcachedConnection {
   #sequence: number
   #ended = false
   #corked = false
+  /** What all requests of one turn of the event loop ask for leaves in one write. */
   readonly #uncork = (): void => {
     this.#corked = false
     this.#socket.uncork()
@@ -132,7 +133,7 @@ export class MemcachedConnection {
       if (!this.#corked) {
         this.#corked = true
         this.#socket.cork()
-        process.nextTick(this.#uncork)
+        setImmediate(this.#uncork)
       }
       this.#client.perform(key, request, sequence, (error: unknown, reply: Memjs.Response) => {
         if (error !== null) {

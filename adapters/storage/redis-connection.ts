@@ -9,7 +9,7 @@ const NOT_AVAILABLE = /^(?:LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|ERR 
 /** The commands that {@link RedisStorageClient} is made of. */
 export type RedisCommands = Pick<
   IORedis.Redis,
-  'getBuffer' | 'set' | 'del' | 'expire' | 'persist' | 'exists' | 'info' | 'ping'
+  'getBuffer' | 'mgetBuffer' | 'set' | 'del' | 'expire' | 'persist' | 'exists' | 'info' | 'ping'
 > & {
   msmCompareAndSwap(key: string, digest: string, value: Buffer, ttl: number): Promise<number>
   msmDeleteIfEquals(key: string, value: Buffer): Promise<number>
@@ -74,12 +74,12 @@ export class RedisConnection {
     this.#client.disconnect()
   }
 
-  /** Commands of the same tick, such as those for a session and its validity info, leave in one write. */
+  /** What all requests of one turn of the event loop ask for leaves in one write. */
   #cork(): void {
     const stream = 'stream' in this.#client ? this.#client.stream : undefined
     if (!stream || stream.writableCorked > 0) return
     stream.cork()
-    process.nextTick(() => stream.uncork())
+    setImmediate(uncork, stream)
   }
 
   #note(error: unknown): void {
@@ -127,6 +127,10 @@ export class RedisConnection {
       cause,
     })
   }
+}
+
+function uncork(stream: { uncork(): void }): void {
+  stream.uncork()
 }
 
 /** An answer of the server, not a failure of the connection. */

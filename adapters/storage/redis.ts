@@ -17,6 +17,11 @@ const SWAP_RESULTS: readonly SwapResult[] = ['missing', 'conflict', 'stored']
 /** The identity of a server whose user may not ask for it. */
 const UNKNOWN_PROCESS = 'unknown'
 
+/** What was read is what a swap has to find: Redis counts no versions. */
+function itemOf(value: Buffer | null): StoredItem | undefined {
+  return value === null ? undefined : { value, version: value }
+}
+
 /** The StorageClient of Redis, over ioredis. */
 export class RedisStorageClient implements StorageClient {
   readonly #address: NodeAddress
@@ -38,8 +43,13 @@ export class RedisStorageClient implements StorageClient {
   async get(name: string): Promise<StoredItem | undefined> {
     const key = this.#keyOf(name)
     const value = await this.#run((redis) => redis.getBuffer(key))
-    // What was read is what a swap has to find: Redis counts no versions.
-    return value === null ? undefined : { value, version: value }
+    return itemOf(value)
+  }
+
+  async getMany(names: readonly string[]): Promise<(StoredItem | undefined)[]> {
+    const keys = names.map((name) => this.#keyOf(name))
+    const values = await this.#run((redis) => redis.mgetBuffer(keys))
+    return values.map(itemOf)
   }
 
   async set(name: string, value: Buffer, ttl: number): Promise<void> {

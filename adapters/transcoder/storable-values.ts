@@ -28,7 +28,8 @@ export function storabilityOf(attributes: SessionAttributes, maxDepth: number): 
 
 function ofProperties(object: Record<string, unknown>, levelsLeft: number, seen: Set<object>): Storability {
   let result = TREE
-  for (const key of Object.keys(object)) {
+  // With what an app may have added to Object.prototype, which can only make it careful.
+  for (const key in object) {
     if (isForbiddenKey(key)) return NEEDS_COPY
     const storability = ofValue(object[key], levelsLeft, seen)
     if (storability === NEEDS_COPY) return NEEDS_COPY

@@ -138,7 +138,10 @@ function functionsFor(hookOf: HookOf, native?: NativeResponse) {
 }
 
 /** What a response says of itself while an answer is held: what it would say had it been sent. */
-function propertiesFor(hookOf: HookOf, parentOf: (response: ServerResponse) => object): PropertyDescriptorMap {
+function propertiesFor(
+  hookOf: HookOf,
+  parentOf: (response: ServerResponse) => object,
+): Record<'headersSent' | 'writableEnded', PropertyDescriptor> {
   return {
     headersSent: {
       configurable: true,
@@ -159,6 +162,6 @@ const ownHook: HookOf = (response) => (response as Hooked)[HOOK]
 const own = functionsFor(ownHook)
 const ownProperties = propertiesFor(ownHook, (response) => Object.getPrototypeOf(response))
 
-function showsHeld(this: ServerResponse): void {
-  if (!Object.hasOwn(this, 'writableEnded')) Object.defineProperties(this, ownProperties)
+function showsHeld(this: ServerResponse, name: 'headersSent' | 'writableEnded'): void {
+  if (!Object.hasOwn(this, name)) Object.defineProperty(this, name, ownProperties[name]!)
 }

@@ -15,7 +15,7 @@ export interface NativeResponse {
   end(this: ServerResponse, ...args: Args): unknown
   flushHeaders(this: ServerResponse): void
   /** Called before something is held that the response is to say has been sent. */
-  showsHeld?(this: ServerResponse): void
+  showsHeld?(this: ServerResponse, name: 'headersSent' | 'writableEnded'): void
 }
 
 /** What an answer that is not to be sent has said about its body. */
@@ -118,7 +118,7 @@ export class ResponseHook {
     this.#ended = true
     this.#headIsDue = true
     if (!this.#mustWait('end', args)) return this.#native.end.apply(response, args)
-    this.#native.showsHeld?.call(response)
+    this.#native.showsHeld?.call(response, 'writableEnded')
     this.holdsEnd = true
     return response
   }
@@ -256,7 +256,7 @@ export class ResponseHook {
     } else {
       for (const name of Object.keys(headers)) response.setHeader(name, headers[name])
     }
-    this.#native.showsHeld?.call(response)
+    this.#native.showsHeld?.call(response, 'headersSent')
     this.keepsHead = true
     return response
   }

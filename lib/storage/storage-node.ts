@@ -72,6 +72,16 @@ export class StorageNode {
     return refused ?? this.#guard(this.#client.get(key))
   }
 
+  /** The items under several keys of one session, in their order. */
+  getMany(keys: readonly string[]): Promise<(StoredItem | undefined)[]> {
+    if (!this.#client.getMany) return Promise.all(keys.map((key) => this.get(key)))
+    for (const key of keys) {
+      const refused = this.#check(key)
+      if (refused) return refused
+    }
+    return this.#guard(this.#client.getMany(keys))
+  }
+
   set(key: string, value: Buffer, ttl: number): Promise<void> {
     const refused = this.#check(key, value, ttl)
     return refused ?? this.#guard(this.#client.set(key, value, ttl))

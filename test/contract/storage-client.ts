@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { NodeAddress, StorageClient, StorageClientFactory, StorageClientOptions } from '../../lib/ports.ts'
@@ -55,6 +56,18 @@ export function storageClientContract(name: string, { start }: { start(): Promis
         expect(await read(key)).toBe('value')
         await client.set(key, other, 0)
         expect(await read(key)).toBe('another value')
+      })
+
+      it('answer for several keys of a session at once, each with a version of its own, if the client can', async () => {
+        if (!client.getMany) return
+        const id = randomBytes(16).toString('hex').toUpperCase()
+        const names = [`${id}-n1`, `validity:${id}-n1`, `bak:${id}-n1`]
+        await client.set(names[0]!, value, 100)
+        await client.set(names[2]!, other, 100)
+        const [first, second, third] = await client.getMany(names)
+        expect([first?.value, second, third?.value]).toEqual([value, undefined, other])
+        expect(await client.compareAndSwap(names[2]!, value, 100, third?.version)).toBe('stored')
+        expect(await client.compareAndSwap(names[0]!, other, 100, third?.version)).toBe('conflict')
       })
 
       it('keep every byte', async () => {

@@ -14,10 +14,13 @@ function guarded(replaced: Partial<StorageClient> = {}) {
   const asked: string[] = []
   const client = new Proxy(memory, {
     get(_target, method: keyof StorageClient) {
-      const own = replaced[method] as ((...args: unknown[]) => unknown) | undefined
+      const operation = (replaced[method] ?? (memory as StorageClient)[method]) as
+        | ((...args: unknown[]) => unknown)
+        | undefined
+      if (!operation) return undefined
       return (...args: unknown[]) => {
         asked.push(method)
-        return own ? own(...args) : (memory[method] as (...args: unknown[]) => unknown).apply(memory, args)
+        return operation.apply(memory, args)
       }
     },
   })
@@ -137,4 +140,23 @@ describe('the state of a node', () => {
     await Promise.all([set, closed])
     expect(asked).toEqual(['set', 'close'])
   })
+})
+
+it('asks for several keys in one go where the client can, and for one after the other where it can not', async () => {
+  const item = { value: Buffer.from('v'), version: 1 }
+  const able = guarded({ getMany: async (keys) => keys.map((key) => (key === 'k2' ? item : undefined)) })
+  expect(await able.node.getMany(['k1', 'k2'])).toEqual([undefined, item])
+  expect(able.asked).toEqual(['getMany'])
+  await expect(able.node.getMany(['k1', 'not a key'])).rejects.toMatchObject({ code: 'ERR_MSM_INVALID_ITEM' })
+  expect(able.asked).toEqual(['getMany'])
+  const plain = guarded()
+  await plain.node.set('k2', Buffer.from('v'), 0)
+  expect(await plain.node.getMany(['k1', 'k2'])).toMatchObject([undefined, { value: Buffer.from('v') }])
+  expect(plain.asked).toEqual(['set', 'get', 'get'])
+})
+
+it('gives up asking for several keys when the deadline has passed', async () => {
+  const { node } = guarded({ getMany: never, reset() {} })
+  await expect(node.getMany(['k1', 'k2'])).rejects.toMatchObject({ code: 'ERR_MSM_TIMEOUT' })
+  expect(node.isAvailable).toBe(false)
 })

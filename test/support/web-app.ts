@@ -26,6 +26,7 @@ export function memoryNodes(count: number): MemoryNodes {
     return new Proxy(node, {
       get(_target, method: keyof MemoryStorageClient) {
         if (method === 'close') return async () => {}
+        if (!(method in node)) return undefined
         const operation = node[method] as (...args: unknown[]) => unknown
         return (...args: unknown[]) => {
           if (method !== 'probe') log.push(`${method} ${nodeId} ${args[0]}`)

@@ -183,10 +183,7 @@ export class SessionLoader {
     const { keys } = this.#context
     const key = asCopy ? keys.backup(id) : keys.session(id)
     try {
-      const [item, validity] = await Promise.all([
-        node.get(key),
-        node.get(asCopy ? keys.validityBackup(id) : keys.validity(id)),
-      ])
+      const [item, validity] = await node.getMany([key, asCopy ? keys.validityBackup(id) : keys.validity(id)])
       const session = item && this.#restore(node, key, base, id, item, validity)
       return session && { session, isCopy: asCopy }
     } catch {
