@@ -80,7 +80,7 @@ async function freePort() {
   return port
 }
 
-async function startStore(command, args) {
+export async function startStore(command, args) {
   const port = await freePort()
   const child = keep(spawn('taskset', ['-c', OTHER_CORE, command, ...args(port)], { stdio: 'ignore' }))
   for (let attempt = 0; attempt < 200 && child.exitCode === null; attempt++) {

@@ -115,6 +115,10 @@ export class Session {
   }
 }
 
-function detach(bytes: Buffer): Buffer {
-  return bytes.length === 0 ? NOTHING : Buffer.from(bytes)
+/** A copy that keeps nothing but itself in memory. */
+export function detach(bytes: Buffer): Buffer {
+  if (bytes.length === 0) return NOTHING
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
 }

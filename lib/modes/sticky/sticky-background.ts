@@ -72,7 +72,7 @@ export class StickyBackground {
   async #run(): Promise<void> {
     if (this.#running) return
     this.#running = true
-    const { processExpiresFrequency, enabled } = this.#context.options
+    const { processExpiresFrequency, backgroundProcessorDelay, enabled } = this.#context.options
     this.#runs = (this.#runs + 1) % processExpiresFrequency
     const expires = this.#runs === 0
     const now = Date.now()
@@ -82,6 +82,7 @@ export class StickyBackground {
           this.#expire(session)
           return undefined
         }
+        if (now - session.thisAccessedTime > backgroundProcessorDelay * 1000) session.compact()
         return enabled && this.#needsRefresh(session, now) ? this.#refresh(session) : undefined
       })
     } finally {

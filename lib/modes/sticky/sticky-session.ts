@@ -1,4 +1,4 @@
-import { Session } from '../../session/session.ts'
+import { detach, Session } from '../../session/session.ts'
 
 /** A session that this process is the primary of, and what is known of its backup. */
 export class StickySession extends Session {
@@ -31,6 +31,12 @@ export class StickySession extends Session {
     if (this.storedId !== undefined) this.leave(this.storedId)
     this.id = id
     this.storedId = undefined
+  }
+
+  /** Copies the stored bytes out of the larger buffer that they are a slice of, and keep in memory. */
+  compact(): void {
+    const bytes = this.storedBytes
+    if (bytes && bytes.buffer.byteLength > bytes.length) this.storedBytes = detach(bytes)
   }
 
   /** Remembers that a copy may be left under this id. */

@@ -1,6 +1,7 @@
 import { SessionManagerError } from '../../errors.ts'
 import { createNewSessionId, type SessionIdParts } from '../../ids/session-id-format.ts'
 import { decodeSessionRecord } from '../../records/session-record.ts'
+import { detach } from '../../session/session.ts'
 import type { SessionContext } from '../../session-context.ts'
 import type { StorageNode } from '../../storage/storage-node.ts'
 import { rejectRecord } from '../reject-record.ts'
@@ -95,11 +96,4 @@ export class Takeover {
     session.takenOver = { id, record: value }
     return session
   }
-}
-
-/** A copy that holds on to no other memory: the bytes of an item are part of it, and small buffers share a pool. */
-function detach(bytes: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length)
-  bytes.copy(copy)
-  return copy
 }
