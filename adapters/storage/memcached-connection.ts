@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type * as Memjs from 'memjs'
 import { messageOf, SessionManagerError } from '../../lib/errors.ts'
 import { loadPackage } from '../load-package.ts'
+import { WriteBatch } from './write-batch.ts'
 
 /** Operations of the binary protocol. */
 export const OPCODE = {
@@ -84,12 +85,7 @@ export class MemcachedConnection {
   readonly #onEnd: (connection: MemcachedConnection) => void
   #sequence: number
   #ended = false
-  #corked = false
-  /** What all requests of one turn of the event loop ask for leaves in one write. */
-  readonly #uncork = (): void => {
-    this.#corked = false
-    this.#socket.uncork()
-  }
+  readonly #batch: WriteBatch
 
   /** Begins to connect. `onEnd` is called once, before anything in flight is rejected. */
   constructor(address: MemcachedAddress, onEnd: (connection: MemcachedConnection) => void, lastSequence = 0) {
@@ -108,6 +104,7 @@ export class MemcachedConnection {
     this.#sequence = lastSequence
     server.sock(false, () => {})
     this.#socket = socketOf(server)!
+    this.#batch = new WriteBatch(this.#socket)
     this.#socket.setNoDelay(true)
     this.#socket.on('error', (error) => this.end(error))
     this.#socket.on('end', () => this.end(new Error('the server closed the connection')))
@@ -130,11 +127,7 @@ export class MemcachedConnection {
         request.writeUInt32BE(version.high, CAS_OFFSET)
         request.writeUInt32BE(version.low, CAS_OFFSET + 4)
       }
-      if (!this.#corked) {
-        this.#corked = true
-        this.#socket.cork()
-        setImmediate(this.#uncork)
-      }
+      this.#batch.add()
       this.#client.perform(key, request, sequence, (error: unknown, reply: Memjs.Response) => {
         if (error !== null) {
           this.end(error)

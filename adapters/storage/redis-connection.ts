@@ -2,6 +2,7 @@ import type * as IORedis from 'ioredis'
 import { messageOf, SessionManagerError } from '../../lib/errors.ts'
 import type { NodeAddress, StorageClientOptions } from '../../lib/ports.ts'
 import { createRedisClient, type RedisClient } from './redis-client.ts'
+import { WriteBatch } from './write-batch.ts'
 
 /** Answers of a server that serves nobody at the moment, as opposed to one that refuses this operation. */
 const NOT_AVAILABLE = /^(?:LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|ERR max number of clients)/
@@ -31,6 +32,8 @@ export class RedisConnection {
   readonly #client: RedisClient
   readonly #ready: Promise<void>
   #isReady = false
+  /** Of the one stream that a connection has, but for a Cluster, which has many. */
+  #batch: WriteBatch | undefined
   #lastError: unknown
   #reason: SessionManagerError | undefined
 
@@ -55,7 +58,7 @@ export class RedisConnection {
   async run<T>(command: (redis: RedisCommands) => Promise<T>): Promise<T> {
     try {
       if (!this.#isReady) await this.#ready
-      this.#cork()
+      this.#batched()
       return await command(this.#client as unknown as RedisCommands)
     } catch (error) {
       throw this.#translate(error)
@@ -74,12 +77,11 @@ export class RedisConnection {
     this.#client.disconnect()
   }
 
-  /** What all requests of one turn of the event loop ask for leaves in one write. */
-  #cork(): void {
+  #batched(): void {
     const stream = 'stream' in this.#client ? this.#client.stream : undefined
-    if (!stream || stream.writableCorked > 0) return
-    stream.cork()
-    setImmediate(uncork, stream)
+    if (!stream) return
+    this.#batch ??= new WriteBatch(stream)
+    this.#batch.add()
   }
 
   #note(error: unknown): void {
@@ -127,10 +129,6 @@ export class RedisConnection {
       cause,
     })
   }
-}
-
-function uncork(stream: { uncork(): void }): void {
-  stream.uncork()
 }
 
 /** An answer of the server, not a failure of the connection. */
