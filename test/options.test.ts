@@ -39,7 +39,7 @@ describe('without any option', () => {
       conflictPolicy: 'mine',
       mergeAttribute: undefined,
       storageFailurePolicy: 'error',
-      commitFailurePolicy: 'respond',
+      commitFailurePolicy: 'error',
       tls: undefined,
       rolling: false,
       saveUninitialized: false,

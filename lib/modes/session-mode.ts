@@ -42,7 +42,7 @@ export interface SessionMode {
   create(base?: string): Session
   /**
    * Stores what has to be stored. A promise if the response has to wait for it.
-   * @throws SessionManagerError if the response must be an error instead: a conflict, or `commitFailurePolicy: 'error'`
+   * @throws SessionManagerError if the response must be an error instead: a conflict, or what `commitFailurePolicy` says
    */
   commit(session: Session, use: SessionUse): MaybePromise<void>
   /** The request is over: gives its lock back, and notes that the session was in use. */

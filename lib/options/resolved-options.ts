@@ -144,7 +144,7 @@ export const PLAIN_OPTIONS: Table<PlainOptions> = {
     default: undefined,
   },
   storageFailurePolicy: { type: oneOf('error', 'anonymous'), default: 'error' },
-  commitFailurePolicy: { type: oneOf('respond', 'error'), default: 'respond' },
+  commitFailurePolicy: { type: oneOf('respond', 'error'), default: 'error' },
   tls: { type: objectWith<ConnectionOptions>('options of node:tls, such as { ca }', []), secret: true },
   rolling: { type: flag, default: false, text: true },
   saveUninitialized: { type: flag, default: false, text: true },

@@ -103,8 +103,8 @@ export interface SessionManagerOptions {
    */
   storageFailurePolicy?: 'error' | 'anonymous'
   /**
-   * What becomes of a response whose session could not be stored: it is sent, or replaced by a 503. Non-sticky mode.
-   * @default 'respond' (ours)
+   * What becomes of a response whose session could not be stored: it is sent, as MSM does, or replaced by an error, so that
+   * no change is acknowledged that is not stored. Non-sticky mode. @default 'error' (ours)
    */
   commitFailurePolicy?: 'respond' | 'error'
   /**

@@ -127,7 +127,7 @@ export function webSessionContract(framework: Framework): void {
             json({ outcome })
           },
         }),
-        { sticky: false },
+        { sticky: false, commitFailurePolicy: 'respond' },
       )
       const { id } = await app.call('/set?k=v')
       // The node is taken for down from the error on, so the good case comes first.

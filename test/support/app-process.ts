@@ -19,13 +19,14 @@ export class AppProcess {
   readonly #settings: string
   #child: ChildProcess | undefined
 
-  private constructor(port: number, framework: 'express' | 'koa', options: AppOptions) {
+  private constructor(port: number, framework: 'express' | 'koa', options: AppOptions, clock: number) {
     this.port = port
-    this.#settings = JSON.stringify({ framework, options })
+    this.#settings = JSON.stringify({ framework, options, clock })
   }
 
-  static async start(framework: 'express' | 'koa', options: AppOptions): Promise<AppProcess> {
-    const app = new AppProcess(await freePort(), framework, options)
+  /** @param clock milliseconds by which the clock of this process is ahead */
+  static async start(framework: 'express' | 'koa', options: AppOptions, clock = 0): Promise<AppProcess> {
+    const app = new AppProcess(await freePort(), framework, options, clock)
     await app.start()
     return app
   }
@@ -61,6 +62,17 @@ export class AppProcess {
 
   resume(): void {
     this.#child?.kill('SIGCONT')
+  }
+
+  /** True if the app sees all its nodes up, and has nothing left to write. */
+  async isCalm(): Promise<boolean> {
+    const response = await fetch(`${this.url}/health`)
+    const { status, backlog } = (await response.json()) as { status: string; backlog: number }
+    return status === 'ok' && backlog === 0
+  }
+
+  async statistics(): Promise<Record<string, number>> {
+    return (await (await fetch(`${this.url}/statistics`)).json()) as Record<string, number>
   }
 
   /** True if the app sees all its nodes up. */

@@ -12,6 +12,7 @@ export interface RawItem {
 export interface RawStore {
   get(key: string): Promise<RawItem | undefined>
   set(key: string, value: Buffer, ttl: number): Promise<void>
+  delete(key: string): Promise<void>
   /** How often the server has carried out each command so far. */
   commands(): Promise<Record<string, number>>
 }
@@ -31,6 +32,9 @@ export function rawMemcached(server: Server): RawStore {
     async set(key, value, ttl) {
       const head = Buffer.from(`set ${key} 0 ${ttl} ${value.length}\r\n`)
       await ask(server, Buffer.concat([head, value, Buffer.from('\r\n')]), (text) => text.includes('\r\n'))
+    },
+    async delete(key) {
+      await ask(server, `delete ${key}\r\n`, (text) => text.includes('\r\n'))
     },
     async commands() {
       const reply = await ask(server, 'stats\r\n', (text) => text.endsWith('END\r\n'))
@@ -71,6 +75,9 @@ export function rawRedis(server: Server): RawStore {
     },
     async set(key, value, ttl) {
       await ask(server, command('SET', key, value, 'EX', `${ttl}`), (text) => text.includes('\r\n'))
+    },
+    async delete(key) {
+      await ask(server, command('DEL', key), (text) => text.includes('\r\n'))
     },
     async commands() {
       const info = await bulk('INFO', 'commandstats')

@@ -389,7 +389,7 @@ export class NonStickyMode implements SessionMode {
     statistics.increment('numBackupFailures')
     events.emit('backupFailed', { session: hash, error, ...(node === undefined ? {} : { node }) })
     if (!isUnavailable(error)) logger.warn(`Could not store session ${hash} on ${node}: ${messageOf(error)}`)
-    if (options.commitFailurePolicy === 'error') throw asUnavailable(error)
+    if (options.commitFailurePolicy === 'error') throw asAnswer(error)
     return undefined
   }
 
@@ -401,14 +401,12 @@ export class NonStickyMode implements SessionMode {
   }
 }
 
-function asUnavailable(error: unknown): SessionManagerError {
+function asAnswer(error: unknown): SessionManagerError {
   if (error instanceof SessionManagerError && error.status !== undefined) return error
-  return new SessionManagerError(
-    'ERR_MSM_STORAGE_UNAVAILABLE',
-    `The session could not be stored: ${messageOf(error)}`,
-    {
-      status: 503,
-      cause: error,
-    },
-  )
+  const message = `The session could not be stored: ${messageOf(error)}`
+  // A session too large, or of what can't be encoded, is not stored by trying again.
+  if (error instanceof SessionManagerError && !isUnavailable(error)) {
+    return new SessionManagerError(error.code, message, { status: 500, cause: error })
+  }
+  return new SessionManagerError('ERR_MSM_STORAGE_UNAVAILABLE', message, { status: 503, cause: error })
 }

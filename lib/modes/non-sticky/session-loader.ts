@@ -16,6 +16,12 @@ import type { Tombstones } from './tombstones.ts'
 /** Milliseconds for which the sessions of a node that had trouble are compared with their copies. */
 const SUSPECT_AFTER_TROUBLE = 1_800_000
 
+/**
+ * Milliseconds for which the copy of a session is not taken for it after both its nodes were away at the same time: it may
+ * be older than what is on the other, which is most likely back with the next probe.
+ */
+const WAIT_FOR_OTHER = 1500
+
 /** A record found somewhere, as a primary node's or as a copy. */
 interface Candidate {
   readonly session: NonStickySession
@@ -109,6 +115,7 @@ export class SessionLoader {
       if (!candidate || candidate === 'failed') continue
       if (!newest || candidate.session.lastBackupTime > newest.session.lastBackupTime) newest = candidate
     }
+    if (newest?.isCopy && own && wereAwayTogether(own, newest.session.stored!.node)) throw unavailable()
     if (newest) return this.#place(newest, id, own)
     const suspect = (node: StorageNode): boolean => nodes.monitor.hadTrouble(node, SUSPECT_AFTER_TROUBLE)
     const isHomeLost = own !== undefined && (answer === 'failed' || atHome === 'failed')
@@ -248,4 +255,9 @@ function unavailable(): SessionManagerError {
     'The nodes that may hold the session do not answer; it can be neither served nor taken for gone.',
     { status: 503 },
   )
+}
+
+/** True if a node that is away was so before the other came back, a moment ago. */
+function wereAwayTogether(away: StorageNode, back: StorageNode): boolean {
+  return !away.isAvailable && away.since <= back.since && Date.now() - back.since < WAIT_FOR_OTHER
 }

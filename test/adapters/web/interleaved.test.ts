@@ -142,7 +142,7 @@ describe.each(frameworks.map((framework) => [framework.name, framework] as const
   )
 
   it.each(['', '?callback'])('save%s tells that the store failed', async (how) => {
-    const { call, node } = await start(framework, { sticky: false })
+    const { call, node } = await start(framework, { sticky: false, commitFailurePolicy: 'respond' })
     node.client.set = () => Promise.reject(new Error('gone'))
     node.client.add = () => Promise.reject(new Error('gone'))
     node.client.compareAndSwap = () => Promise.reject(new Error('gone'))

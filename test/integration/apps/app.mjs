@@ -3,7 +3,11 @@
 import { createServer } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 
-const { framework, options } = JSON.parse(process.argv[2])
+const { framework, options, clock } = JSON.parse(process.argv[2])
+if (clock) {
+  const { now } = Date
+  Date.now = () => now() + clock
+}
 const quiet = { info() {}, warn() {}, error: console.error }
 if (options.mergeAttribute === 'add')
   options.mergeAttribute = (_name, base = 0, mine = 0, theirs = 0) => mine + theirs - base
@@ -18,6 +22,17 @@ const actions = {
     await pause(2)
     session.count = count + 1
     return { count: session.count }
+  },
+  // Goes on for longer than a lease lasts.
+  '/hold': async (session, query) => {
+    const count = session.count ?? 0
+    await pause(Number(query.get('ms')))
+    session.count = count + 1
+    return { count: session.count, id: session.id }
+  },
+  '/fill': (session, query) => {
+    session.filling = 'x'.repeat(Number(query.get('bytes')))
+    return { count: session.count, id: session.id }
   },
   '/mark': (session, query) => {
     session[query.get('name')] = 1
@@ -41,6 +56,7 @@ async function express() {
   const app = express()
   const sessions = session({ ...options, logger: quiet })
   app.get('/nodes', (_request, response) => response.json(sessions.manager.nodes))
+  app.get('/health', (_request, response) => response.json(sessions.manager.health()))
   app.get('/statistics', (_request, response) => response.json(sessions.manager.statistics))
   app.use(sessions)
   for (const path in actions) {
@@ -48,6 +64,10 @@ async function express() {
       response.json(await actions[path](request.session, new URL(request.url, 'http://localhost').searchParams))
     })
   }
+  // As Express's own, but for telling stderr.
+  app.use((error, _request, response, _next) => {
+    response.status(error.status ?? 500).json({ error: error.message })
+  })
   return { handler: app, manager: sessions.manager }
 }
 

@@ -319,8 +319,8 @@ describe('when no node answers', () => {
     expect(answer.announced).toBeUndefined()
   })
 
-  it('a new session is not announced, and the app answers', async () => {
-    const { app } = await stopped({})
+  it("with commitFailurePolicy 'respond' the app answers, and a new session is not announced", async () => {
+    const { app } = await stopped({ commitFailurePolicy: 'respond' })
     const failures: unknown[] = []
     app.manager.on('backupFailed', (event) => void failures.push(event))
     const answer = await app.call('/set?k=v')
@@ -330,8 +330,8 @@ describe('when no node answers', () => {
     expect(app.manager.statistics.msmStatNumBackupFailures).toBe(1)
   })
 
-  it("the answer becomes a 503 with commitFailurePolicy 'error', with nothing of the body", async () => {
-    const { app } = await stopped({ commitFailurePolicy: 'error' })
+  it('an answer whose session can not be stored becomes a 503, with nothing of the body', async () => {
+    const { app } = await stopped({})
     const answer = await app.call('/set?k=v')
     expect(answer.status).toBe(503)
     expect(answer.body).toEqual({ error: expect.stringMatching(/No node/) })
