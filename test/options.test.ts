@@ -283,7 +283,7 @@ describe('options that depend on each other', () => {
     expect(errorOf({ memcachedNodes: 'h:1', password: 's3cret' })).not.toContain('s3cret')
     expect(errorOf({ username: 'u', password: ['s3cret'] })).toMatch(/^password: \(not shown\) is not valid/)
     expect(errorOf({ username: 'u', password: '' })).toMatch(/^password: \(not shown\) is not valid/)
-    expect(resolveOptions({ memcachedNodes: 'h:1', username: 'u', password: 'p' })).toMatchObject({
+    expect(resolveOptions({ memcachedNodes: 'localhost:1', username: 'u', password: 'p' })).toMatchObject({
       username: 'u',
       password: 'p',
       warnings: [],
@@ -348,7 +348,20 @@ describe('warnings', () => {
       expect.stringMatching(/^username and password.*URL/),
     ])
     expect(warningsOf(user)).toEqual([expect.stringMatching(/^username and password have no effect/)])
-    expect(warningsOf({ memcachedNodes: 'h:1', ...user })).toEqual([])
+    expect(warningsOf({ memcachedNodes: 'localhost:1', ...user })).toEqual([])
+  })
+
+  test('are given for a password that memcached is told over a network, as it is not encrypted', () => {
+    const user = { username: 'u', password: 's3cret' }
+    const warnings = warningsOf({ memcachedNodes: 'n1:127.0.0.1:1,n2:10.0.0.1:1,n3:[::2]:1', ...user })
+    expect(warnings).toEqual([
+      expect.stringMatching(/^username and password .* unencrypted \(n2:10.0.0.1:1, n3:\[::2\]:1\)/),
+    ])
+    expect(warnings[0]).not.toContain('s3cret')
+    for (const local of ['localhost:1', '127.0.0.1:1', '[::1]:1']) {
+      expect(warningsOf({ memcachedNodes: local, ...user })).toEqual([])
+    }
+    expect(warningsOf({ memcachedNodes: 'h:1' })).toEqual([])
   })
 
   test('are given for locking modes that have no meaning in sticky mode', () => {

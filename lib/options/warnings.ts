@@ -2,6 +2,8 @@ import type { ResolvedOptions } from './resolved-options.ts'
 
 /** Browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_COOKIE_AGE_SECONDS = 400 * 24 * 60 * 60
+/** Hosts that are reached without a network. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i
 
 /** Settings that are allowed, but do less or other than they seem to. */
 export function findWarnings(options: Omit<ResolvedOptions, 'warnings'>): string[] {
@@ -34,6 +36,15 @@ export function findWarnings(options: Omit<ResolvedOptions, 'warnings'>): string
     const instead =
       kind === 'redis' ? 'Redis takes them from the URL (redis://user:password@host).' : 'no node asks for them.'
     warnings.push(`username and password have no effect: ${instead}`)
+  }
+  if (kind === 'memcached' && options.username !== undefined && options.storage === 'auto') {
+    const open = nodes.addresses.filter(({ host }) => !LOOPBACK.test(host))
+    if (open.length > 0) {
+      warnings.push(
+        `username and password go to memcached unencrypted (${open.map(({ label }) => label).join(', ')}): whoever can ` +
+          'read the network there can read them, and the sessions. Use a network of its own, or a TLS tunnel on this machine.',
+      )
+    }
   }
   if (cookie.maxAge !== undefined && cookie.maxAge > MAX_COOKIE_AGE_SECONDS) {
     warnings.push(

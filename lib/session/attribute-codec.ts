@@ -3,6 +3,9 @@ import type { Logger, SessionAttributes, SessionTranscoder } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 import type { AttributeSealing } from './attribute-sealing.ts'
 
+/** Characters of an attribute's name that are logged; it may come from a client, so it is also quoted. */
+const MAX_SHOWN = 100
+
 /**
  * Session attributes to stored bytes and back: applies `sessionAttributeFilter`, measures, and when one attribute
  * can't be encoded names it and stores the others (MSM's Kryo transcoder gave up on all of them, GH224).
@@ -110,7 +113,8 @@ export class AttributeCodec {
         this.#transcoder.encode({ [name]: attributes[name] })
         encodable[name] = attributes[name]
       } catch (error) {
-        this.#logger.error(`A session attribute can't be stored and is left out, "${name}": ${messageOf(error)}`)
+        const shown = JSON.stringify(name.slice(0, MAX_SHOWN))
+        this.#logger.error(`A session attribute can't be stored and is left out, ${shown}: ${messageOf(error)}`)
       }
     }
     return encodable

@@ -68,8 +68,7 @@ export class SessionAnnouncement<R extends SessionRequest> {
    */
   encodeUrl(session: Session, url: string): string {
     const { sessionTracking, cookie } = this.#context.options
-    const isOwn = /^(?:[/?#.]|$)/.test(url) && !url.startsWith('//')
-    if (!isOwn || !sessionTracking.includes('url')) return url
+    if (!sessionTracking.includes('url') || !isOfThisSite(url)) return url
     const { headers } = this.#announcer.request
     const hasCookie = sessionTracking.includes('cookie') && headers.cookie?.includes(cookie.name)
     return hasCookie ? url : withSessionId(url, cookie.name, session.id)
@@ -101,4 +100,9 @@ export class SessionAnnouncement<R extends SessionRequest> {
     const defaults = options.cookieOf?.(announcer.request) ?? options.cookie
     return new SessionCookie(owner, defaults, isSecureRequest(announcer.request, this.#binding, options.proxy))
   }
+}
+
+/** As browsers read it: they skip tabs and line breaks, and take a backslash for a slash. */
+function isOfThisSite(url: string): boolean {
+  return /^(?:$|[?#.]|\/(?![/\\]))/.test(url.replace(/[\t\r\n]/g, ''))
 }
