@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { SessionManagerOptions } from '../../lib/index.ts'
 import { decodeSessionRecord } from '../../lib/records/session-record.ts'
 import { type App, memoryNodes, startApp } from '../support/web-app.ts'
@@ -203,7 +203,7 @@ describe.each([true, false])('the timeouts are kept by the server, with sticky: 
   afterEach(() => void vi.useRealTimers())
 
   it('a cookie that a client keeps for ever ends nothing later: neither idle time nor lifetime', async () => {
-    vi.useFakeTimers({ toFake: ['Date'] })
+    vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval', 'performance'] })
     const nodes = memoryNodes(2)
     const options = {
       ...nodes.options,
@@ -217,11 +217,56 @@ describe.each([true, false])('the timeouts are kept by the server, with sticky: 
     for (let minutes = 0; minutes < 55; minutes += 5) {
       vi.advanceTimersByTime(300_000)
       expect((await app.call('/get', used)).body.attributes).toEqual({ k: 'used' })
-      if (minutes >= 5) expect((await app.call('/get', idle)).body.attributes).toEqual({})
+      if (minutes >= 5) expect([minutes, (await app.call('/get', idle)).body.attributes]).toEqual([minutes, {}])
     }
     vi.advanceTimersByTime(300_000)
     expect((await app.call('/get', used)).body.attributes).toEqual({})
     // Nor by way of another process.
     expect((await (await startApp(options)).call('/get', used)).body.attributes).toEqual({})
   })
+
+  it('the copy that the store has for a while longer brings back no session that has expired', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval', 'performance'] })
+    const options = { ...memoryNodes(2).options, sticky, sessionBackupAsync: false, maxInactiveInterval: 60 }
+    const app = await startApp(options)
+    const id = (await app.call('/set?k=v')).announced!
+    // Asked for before it was swept, after it was, and by a job.
+    vi.advanceTimersByTime(60_500)
+    for (let seconds = 0; seconds < 120; seconds += 10) {
+      expect((await app.call('/get', id)).body.attributes).toEqual({})
+      expect((await app.call('/set?k=w', id)).body.id.slice(0, 32)).not.toBe(id.slice(0, 32))
+      expect(await app.manager.get(id)).toBeUndefined()
+      vi.advanceTimersByTime(10_000)
+    }
+  })
+
+  it('nor does a job find a session that has expired, and was not asked for since', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+    const app = await startApp({
+      ...memoryNodes(1).options,
+      sticky,
+      sessionBackupAsync: false,
+      maxInactiveInterval: 60,
+    })
+    const id = (await app.call('/set?k=v')).announced!
+    vi.advanceTimersByTime(60_500)
+    expect(await app.manager.get(id)).toBeUndefined()
+    expect(await app.manager.touch(id)).toBe(false)
+    expect((await app.call('/get', id)).body.attributes).toEqual({})
+  })
+})
+
+it('a session that another process has used meanwhile is found again by one in which it has expired', async () => {
+  vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval', 'performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const options = { ...memoryNodes(1).options, sessionBackupAsync: false, maxInactiveInterval: 60 }
+  const first = await startApp({ ...options, jvmRoute: 't1' })
+  const second = await startApp({ ...options, jvmRoute: 't2' })
+  const old = (await first.call('/set?k=v')).announced!
+  vi.advanceTimersByTime(50_000)
+  const { announced } = await second.call('/get', old)
+  expect(announced).toMatch(/\.t2$/)
+  vi.advanceTimersByTime(30_000)
+  await second.stop()
+  expect((await first.call('/get', announced)).body.attributes).toEqual({ k: 'v' })
 })

@@ -5,6 +5,8 @@ const SLICE = 500
 /** How many destroyed sessions are remembered, and for how long in milliseconds. */
 const MAX_TOMBSTONES = 100_000
 const TOMBSTONE_LIFETIME = 3_600_000
+/** Milliseconds by which a store may be late with an expiry. */
+const LATE = 2000
 
 /**
  * The sessions this process holds, by the part of the id that never changes, so that a request that still has the id
@@ -13,6 +15,8 @@ const TOMBSTONE_LIFETIME = 3_600_000
 export class LocalSessions {
   readonly #sessions = new Map<string, StickySession>()
   readonly #destroyed = new Map<string, number>()
+  /** Ids of expired sessions whose copy the store may still have, and until when. */
+  readonly #expired = new Map<string, number>()
   /** The sessions that took the place of destroyed ones, for a few seconds. */
   readonly #successors = new Map<string, StickySession>()
 
@@ -39,6 +43,26 @@ export class LocalSessions {
         break
       }
     }
+  }
+
+  /**
+   * Removes a session that has expired. The store has its copy for one sweep more, which must not bring it back. If it has
+   * one for longer, or under another id, then another process has used the session meanwhile.
+   */
+  expire(session: StickySession, sweepSeconds: number): void {
+    this.remove(session, false)
+    const now = Date.now()
+    this.#expired.set(session.id, now + sweepSeconds * 1000 + LATE)
+    for (const [id, until] of this.#expired) {
+      if (until > now && this.#expired.size <= MAX_TOMBSTONES) break
+      this.#expired.delete(id)
+    }
+  }
+
+  /** True for the id of a session that has expired here and that no other process can have used since. */
+  hasExpired(id: string): boolean {
+    const until = this.#expired.get(id)
+    return until !== undefined && until > Date.now()
   }
 
   /** Requests for the first session get the second one for some seconds. */

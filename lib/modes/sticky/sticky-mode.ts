@@ -79,11 +79,9 @@ export class StickyMode implements SessionMode {
   #use(id: SessionIdParts): MaybePromise<StickySession | undefined> {
     const { options, nodes } = this.#context
     const session = this.#sessions.get(id.base)
-    if (session) {
-      if (session.isExpired(Date.now())) {
-        this.#expire(session)
-        return undefined
-      }
+    if (session?.isExpired(Date.now())) {
+      this.#expire(session)
+    } else if (session) {
       if (options.enabled && this.#wasElsewhere(session, id)) return this.#bringBack(session, id)
       return this.#enter(session)
     }
@@ -92,12 +90,15 @@ export class StickyMode implements SessionMode {
     const isComplete = nodes.config.encodesNodeId
       ? id.nodeId !== undefined && nodes.config.has(id.nodeId)
       : id.nodeId === undefined
-    if (!options.enabled || !isComplete || this.#sessions.wasDestroyed(id.base)) return undefined
+    if (!options.enabled || !isComplete || this.#hasEnded(id)) return undefined
     return this.#takeover.load(id, (loaded) => this.#adopt(loaded)).then((loaded) => loaded && this.#enter(loaded))
   }
 
   find(id: SessionIdParts): MaybePromise<StickySession | undefined> {
-    return this.peek(id) ?? (this.#context.options.enabled ? this.#takeover.search(id) : undefined)
+    const session = this.#sessions.get(id.base)
+    if (session?.isExpired(Date.now())) this.#expire(session)
+    else if (session) return session
+    return this.#context.options.enabled && !this.#sessions.hasExpired(id.id) ? this.#takeover.search(id) : undefined
   }
 
   peek(id: SessionIdParts): StickySession | undefined {
@@ -294,8 +295,13 @@ export class StickyMode implements SessionMode {
     return this.#enter(copy)
   }
 
+  #hasEnded(id: SessionIdParts): boolean {
+    return this.#sessions.wasDestroyed(id.base) || this.#sessions.hasExpired(id.id)
+  }
+
   #expire(session: StickySession): void {
-    this.#sessions.remove(session, false)
+    const { processExpiresFrequency, backgroundProcessorDelay } = this.#context.options
+    this.#sessions.expire(session, processExpiresFrequency * backgroundProcessorDelay)
     session.isValid = false
     this.#context.statistics.increment('sessionsExpired')
     this.#context.events.emit('destroyed', { session: hashSessionId(session.id), reason: 'expired' })
