@@ -7,6 +7,9 @@ import { WriteBatch } from './write-batch.ts'
 /** Answers of a server that serves nobody at the moment, as opposed to one that refuses this operation. */
 const NOT_AVAILABLE = /^(?:LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|ERR max number of clients)/
 
+/** Errors within each other that are looked at. */
+const MAX_NESTED = 5
+
 /** The commands that {@link RedisStorageClient} is made of. */
 export type RedisCommands = Pick<
   IORedis.Redis,
@@ -136,9 +139,16 @@ function isReply(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError'
 }
 
-/** ioredis attaches the command, whose arguments are passwords, keys and values; an error is logged with all it has. */
+/**
+ * ioredis attaches the command, whose arguments are passwords, keys and values; an error is logged with all it has. A
+ * Cluster's has the error of a member with it.
+ */
 function withoutCommand(error: unknown): unknown {
-  if (error instanceof Error && 'command' in error) delete error.command
+  for (let part: unknown = error, depth = 0; part instanceof Error && depth < MAX_NESTED; depth++) {
+    const own = part as Error & { command?: unknown; lastNodeError?: unknown }
+    delete own.command
+    part = own.lastNodeError ?? own.cause
+  }
   return error
 }
 
