@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { jsonTranscoder } from '../../adapters/transcoder/json.ts'
 import { msgpackTranscoder } from '../../adapters/transcoder/msgpack.ts'
 import { SessionManagerError } from '../../lib/errors.ts'
@@ -182,6 +182,12 @@ it.each([
       attributes,
     })
     const random = randomNumbers(20_480_484)
+    // Nobody looks at where these errors come from, and finding out takes most of the time.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
+    onTestFinished(() => {
+      Error.stackTraceLimit = stackTraceLimit
+    })
     const own = record.length - attributes.length
     let [read, refused] = [0, 0]
     for (let i = 0; i < 500_000; i++) {

@@ -12,6 +12,7 @@ import { MADE_UP } from './tools.ts'
 
 const APP = fileURLToPath(new URL('./apps/talkative.mjs', import.meta.url))
 const PASSWORD = 'hunter2-Secr3t'
+const KEY = Buffer.alloc(32, 'A key of thirty-two characters!!')
 
 /** A process of the talkative app, and all that it has written and answered. */
 class Talker {
@@ -107,7 +108,7 @@ function expectSilence(talker: Talker): void {
   expect(ids.size).toBeGreaterThan(3)
   const upper = output.toUpperCase()
   for (const id of ids) expect(around(upper, id.slice(0, 32).toUpperCase())).toBe('')
-  for (const secret of [PASSWORD, encodeURIComponent(PASSWORD), Buffer.from(PASSWORD).toString('base64')]) {
+  for (const secret of [PASSWORD, Buffer.from(PASSWORD).toString('base64'), KEY.toString('hex'), 'thirty-two']) {
     expect(around(output, secret)).toBe('')
   }
   expect(around(output, 'private')).toBe('')
@@ -128,6 +129,7 @@ describe.each(STORES.flatMap((kind) => [true, false].map((sticky) => [kind, stic
         lockTimeoutPolicy: 'reject',
         maxSessionsPerPrincipal: 1,
         commitFailurePolicy: 'error',
+        encryption: { keys: [KEY.toString('hex')], readPlain: true },
         ...(kind === 'memcached' ? { username: 'app', password: PASSWORD } : {}),
       })
       const { id } = await talker.call('/set?k=private-value')
