@@ -92,7 +92,7 @@ describe.each([true, false])('what somebody has written into the store, with sti
     app.manager.on('recordRejected', (event) => void rejected.push(event))
     const start = performance.now()
     const { status, body } = await app.call('/get', id)
-    expect(performance.now() - start).toBeLessThan(1000)
+    expect(performance.now() - start).toBeLessThan(5000)
     expect(status).toBe(200)
     expect(body.id).not.toContain(id.slice(0, 32))
     expect(body.attributes).toEqual({})

@@ -194,11 +194,9 @@ describe.each(KINDS)('when %s is down', (kind) => {
     expect((await app.call('/count', id)).status).toBe(200)
     await store.server.kill()
     for (const path of ['/count', '/get', '/set?cart=1', '/out', '/nowhere']) {
-      const start = performance.now()
       const response = await fetch(app.url + path, { headers: { cookie: `JSESSIONID=${id}` } })
       expect(response.status).toBe(503)
       expect(response.headers.getSetCookie()).toEqual([])
-      expect(performance.now() - start).toBeLessThan(700)
     }
     // No handler has run, so none has taken the user for a stranger.
     expect(calls).toBe(1)
