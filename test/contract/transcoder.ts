@@ -207,7 +207,7 @@ export function decodesSafely(transcoder: SessionTranscoder, bytes: Buffer): voi
   expectHarmless(decoded)
 }
 
-function expectHarmless(root: unknown): void {
+export function expectHarmless(root: unknown): void {
   const seen = new Set<unknown>()
   const queue: unknown[] = [root]
   for (const value of queue) {
@@ -261,7 +261,7 @@ function bytesOr(supports: readonly TranscoderFeature[], text: string): Buffer |
 }
 
 /** Session attributes of the supported kinds, up to a few levels deep. */
-function attributesArbitrary(supports: readonly TranscoderFeature[]): fc.Arbitrary<SessionAttributes> {
+export function attributesArbitrary(supports: readonly TranscoderFeature[]): fc.Arbitrary<SessionAttributes> {
   // Half a surrogate pair is no text, and no encoding of text has to keep it.
   const text = fc.oneof(
     fc.string({ unit: 'grapheme', maxLength: 20 }),
