@@ -5,9 +5,10 @@ import type { ResolvedCompression, ResolvedEncryption } from '../options/sealing
 
 /**
  * Begins what is compressed or encrypted: a byte that no MessagePack and no JSON begins with, so that plain records are
- * told apart, and what was done.
+ * told apart, and what was done. What another transcoder begins with that byte is marked as plain.
  */
 const MARK = 0xc1
+const PLAIN = 0
 const DEFLATED = 1
 const ENCRYPTED = 2
 const HEADER = 2
@@ -40,7 +41,7 @@ export class AttributeSealing {
   }
 
   seal(bytes: Buffer, base: string): Buffer {
-    const packed = this.#compression && bytes.length >= this.#compression.minBytes ? deflate(bytes) : bytes
+    const packed = this.#compression && bytes.length >= this.#compression.minBytes ? deflate(bytes) : marked(bytes)
     const key = this.#keys[0]
     return key ? encrypt(packed, base, key) : packed
   }
@@ -55,7 +56,9 @@ export class AttributeSealing {
     if (kind === ENCRYPTED) packed = this.#decrypt(stored, base)
     else if (!this.#readsPlain)
       throw decodeError('it is not encrypted; encryption.readPlain allows that for a migration')
-    return packed[0] === MARK && packed[1] === DEFLATED ? inflate(packed) : packed
+    if (packed[0] !== MARK) return packed
+    if (packed[1] === PLAIN) return packed.subarray(HEADER)
+    return packed[1] === DEFLATED ? inflate(packed) : packed
   }
 
   #decrypt(stored: Buffer, base: string): Buffer {
@@ -92,7 +95,12 @@ function encrypt(bytes: Buffer, base: string, { id, bytes: key }: Key): Buffer {
 /** Compressed, if that makes it smaller. */
 function deflate(bytes: Buffer): Buffer {
   const deflated = deflateRawSync(bytes, { level: 1 })
-  return deflated.length + HEADER < bytes.length ? Buffer.concat([Buffer.from([MARK, DEFLATED]), deflated]) : bytes
+  if (deflated.length + HEADER >= bytes.length) return marked(bytes)
+  return Buffer.concat([Buffer.from([MARK, DEFLATED]), deflated])
+}
+
+function marked(bytes: Buffer): Buffer {
+  return bytes[0] === MARK ? Buffer.concat([Buffer.from([MARK, PLAIN]), bytes]) : bytes
 }
 
 function inflate(bytes: Buffer): Buffer {

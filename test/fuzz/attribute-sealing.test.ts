@@ -20,7 +20,7 @@ const marked = fc.tuple(fc.constantFrom('c1', 'c100', 'c101', 'c102', 'c103'), a
 const text = fc.oneof(
   anyBytes,
   marked.map(([mark, bytes]) => Buffer.concat([Buffer.from(mark, 'hex'), bytes])),
-  fc.tuple(anyBytes, fc.nat(500)).map(([bytes, length]) => Buffer.alloc(length, bytes)),
+  fc.tuple(anyBytes, fc.nat(500)).map(([bytes, length]) => Buffer.alloc(length, bytes.length > 0 ? bytes : 'a')),
 )
 
 const sealings = fc.constantFrom(plain, compressing, encrypting, both, migrating)

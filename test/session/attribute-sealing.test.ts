@@ -77,6 +77,13 @@ describe('compression', () => {
     expect(compressing.seal(noise, BASE)).toBe(noise)
   })
 
+  it.each(['c1', 'c100', 'c101', 'c102ff'])('gives back what a transcoder begins with %s', (hex) => {
+    const bytes = Buffer.from(hex, 'hex')
+    for (const one of [compressing, new AttributeSealing({ minBytes: 0 }, undefined), sealing([two])]) {
+      expect(one.open(one.seal(bytes, BASE), BASE)).toEqual(bytes)
+    }
+  })
+
   it('is read by a process that does not write it', () => {
     expect(new AttributeSealing(undefined, undefined).open(compressing.seal(large, BASE), BASE)).toEqual(large)
   })
