@@ -1,4 +1,5 @@
 import { isNodeId } from '../ids/session-id-format.ts'
+import { show } from '../options/values.ts'
 import type { NodeAddress } from '../ports.ts'
 import { formatHost, GrammarError, isRedisUrl, parseHost, parseRedisUrl } from './redis-url.ts'
 
@@ -8,7 +9,7 @@ const FORM =
 
 /** In a URL, `user:password` whose `@host` was forgotten reads as a host with a strange port. */
 const STRANGE_PORT =
-  /(:\/\/(?:(?:\[[^\]\s]*\]|[^,\s/?:[]*)(?::\d{1,5})?,)*(?:\[[^\]\s]*\]|[^,\s/?:[]*)):(?!\d{1,5}(?:[,/\s?]|$)|[a-z+]+:\/\/)\S*/gi
+  /(:\/\/(?:(?:\[[^\]\s]*\]|[^,\s/?:[]*)(?::\d{1,5})?,)*(?:\[[^\]\s]*\]|[^,\s/?:[]*)):(?!\d{1,5}(?:[,/\s?]|$)|rediss?(?:\+\w+)?:\/\/)\S*/gi
 
 /** What `memcachedNodes` and `failoverNodes` say, checked and frozen. */
 export class NodesConfig {
@@ -76,7 +77,8 @@ export function redactNodes(value: string): string {
   const at = text.lastIndexOf('@')
   if (at >= 0) {
     const scheme = text.indexOf('://')
-    text = `${text.slice(0, scheme >= 0 && scheme < at ? scheme + 3 : 0)}***${text.slice(at)}`
+    // After an '@' the first scheme is that of another node, and a password may stand before it.
+    text = `${text.slice(0, scheme >= 0 && scheme < text.indexOf('@') ? scheme + 3 : 0)}***${text.slice(at)}`
   }
   return text
     .replace(STRANGE_PORT, '$1:***')
@@ -162,15 +164,15 @@ function withNodeId(nodeId: string | undefined, label: string): string {
 function parseFailoverNodes(value: unknown, addresses: readonly NodeAddress[]): string[] {
   if (value === undefined || value === null) return []
   const form = "It must be a comma list of node ids that are in memcachedNodes, such as 'n1'."
-  const wrong = (reason: string) =>
-    new TypeError(`failoverNodes: ${JSON.stringify(value)} is not valid: ${reason}. ${form}`)
+  const shown = show(typeof value === 'string' ? redactNodes(value) : value)
+  const wrong = (reason: string) => new TypeError(`failoverNodes: ${shown} is not valid: ${reason}. ${form}`)
   if (typeof value !== 'string') throw wrong('it is no string')
   const ids = [...new Set(value.split(/[\s,]+/).filter((id) => id !== ''))]
   if (ids.length === 0) return []
   if (addresses.length === 1) throw wrong('a single node has nothing to fail over to; leave failoverNodes out')
   const known = addresses.map((address) => address.nodeId)
   const unknown = ids.find((id) => !known.includes(id))
-  if (unknown !== undefined) throw wrong(`${unknown} is not one of the nodes ${known.join(', ')}`)
+  if (unknown !== undefined) throw wrong(`${redactNodes(unknown)} is not one of the nodes ${known.join(', ')}`)
   if (ids.length === known.length) throw wrong('all nodes are failover nodes, so no node is left for normal use')
   return ids
 }

@@ -51,9 +51,10 @@ export interface ResolvedCookie {
 
 /** RFC 6265, 4.1.1: a cookie name is a token. The length leaves room for the longest id within 4,096 bytes. */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,3800}$/
-/** RFC 6265, 4.1.1: `path-value`; browsers ignore attributes of more than 1,024 bytes. */
-const PATH = /^\/[\x20-\x3a\x3c-\x7e]{0,1023}$/
-const DOMAIN = /^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*$/i
+/** RFC 6265, 4.1.1: `path-value`, without the `<` that the cookie package refuses; browsers ignore more than 1,024 bytes. */
+const PATH = /^\/[\x20-\x3a\x3d-\x7e]{0,1023}$/
+/** RFC 1123: no label begins or ends with a dash, or has more than 63 characters. */
+const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i
 
 const sameSite: ValueType<'strict' | 'lax' | 'none' | undefined> = {
   form: "'strict', 'lax', 'none', true (strict) or false (no attribute)",
@@ -70,7 +71,7 @@ const COOKIE: Table<ResolvedCookie> = {
     type: text('an RFC 6265 token: letters, digits and punctuation but ()<>@,;:\\"/[]?={}', (name) => TOKEN.test(name)),
     default: 'JSESSIONID',
   },
-  path: { type: text("a path that begins with '/' and holds no ';'", (path) => PATH.test(path)), default: '/' },
+  path: { type: text("a path that begins with '/' and holds no ';' or '<'", (path) => PATH.test(path)), default: '/' },
   domain: { type: text("a domain name such as 'example.com'", (name) => name.length < 256 && DOMAIN.test(name)) },
   httpOnly: { type: flag, default: true },
   secure: { type: either(flag, auto), default: 'auto' },

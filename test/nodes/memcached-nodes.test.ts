@@ -264,10 +264,23 @@ describe('memcachedNodes with Redis', () => {
     'n1:h1:11211,n2:redis://:s3cret@h2',
     'u:s3cret@h:11211',
     'redis://[::1]:s3cret',
+    'n1:redis//:s3cret@h1,n2:redis://:s3cret@h2',
+    'n1:redis:/:s3cret@h1,n2:redis://h2',
+    'redis://:s3cret://h',
+    'redis://:s3cretredis://h',
   ])('never shows the password of %s', (value) => {
     expect(errorOf(value).message).not.toMatch(/s3|cret/)
     expect(redactNodes(value)).not.toMatch(/s3|cret/)
   })
+
+  test.each<[unknown]>([[5n], [{ s3cret: 1 }], ['redis://:s3cret@h']])(
+    'says that failoverNodes is wrong: %o',
+    (value) => {
+      const parse = (): unknown => parseNodes('n1:h1:1,n2:h2:1', value as string)
+      expect(parse).toThrow(TypeError)
+      expect(parse).toThrow(/^failoverNodes: (?!.*s3cret)/)
+    },
+  )
 
   test('never shows what is in an array', () => {
     expect(errorOf(['redis://:s3cret@h']).message).not.toContain('s3cret')

@@ -72,6 +72,13 @@ export const anyText: fc.Arbitrary<string> = fc.oneof(
   fc.string({ unit: 'grapheme-ascii', maxLength: 60 }),
 )
 
+/** Any value an app can pass by mistake. */
+export const anyValue: fc.Arbitrary<unknown> = fc.oneof(
+  fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true, withTypedArray: true, maxDepth: 2 }),
+  fc.anything({ withNullPrototype: true, withSparseArray: true, withObjectString: true, maxDepth: 2 }),
+  fc.constantFrom<unknown>(Symbol('s'), Object.create(null), () => 'x', /a/g, new Proxy({}, {}), class {}),
+)
+
 /** What the call returns; undefined if it throws the error that is documented. Any other error is passed on. */
 export function orCode<T>(action: () => T, ...codes: SessionManagerErrorCode[]): T | undefined {
   try {
