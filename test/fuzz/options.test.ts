@@ -75,6 +75,7 @@ describe('options', () => {
         return 'value' in result || Object.keys(options).some((name) => result.message.includes(name))
       },
     ),
+    5,
   )
   fuzz(
     'that are no object are a TypeError that says so',
@@ -103,5 +104,6 @@ describe('a cookie', () => {
       const result = orMessage(() => cookieOf!({}))
       return 'value' in result || /cookie/.test(result.message)
     }),
+    3,
   )
 })

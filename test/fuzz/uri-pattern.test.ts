@@ -3,7 +3,7 @@ import { describe } from 'vitest'
 import { matchesUriPattern } from '../../lib/http/uri-pattern.ts'
 import { parseLockingMode } from '../../lib/options/locking-mode.ts'
 import { compilePattern } from '../../lib/options/pattern.ts'
-import { anyText, anyValue, orMessage } from '../support/fuzz-inputs.ts'
+import { anyText, anyValue, isFast, orMessage } from '../support/fuzz-inputs.ts'
 import { fuzz } from '../support/fuzz-runs.ts'
 
 const PIECES = [
@@ -147,9 +147,7 @@ describe('matching a URL', () => {
       fc.nat(3),
       (pattern, pieces, cut) => {
         const target = `/${pieces.join('').repeat(8192)}`.slice(0, 8190 + cut)
-        const start = performance.now()
-        matchesUriPattern(pattern, { method: 'GET' }, target)
-        return performance.now() - start < 100
+        return isFast(() => matchesUriPattern(pattern, { method: 'GET' }, target), 100)
       },
     ),
     10,

@@ -288,7 +288,7 @@ export class SessionWriter {
 
   /** Later than the write this one is based on, whatever the clocks say: the newest of several copies is the latest one. */
   #now(session: NonStickySession): number {
-    return Math.max(Date.now(), session.lastBackupTime + 1)
+    return Math.min(Number.MAX_SAFE_INTEGER, Math.max(Date.now(), session.lastBackupTime + 1))
   }
 }
 

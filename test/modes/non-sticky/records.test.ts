@@ -98,3 +98,13 @@ it('what could not be read of a validity info does no harm', async () => {
   await nodes.get('n1').set(`validity:${id}`, Buffer.from('garbage'), 100)
   expect((await app.call('/get', id)).body.attributes).toEqual({ k: 'v' })
 })
+
+it('a session whose record says that it was stored at the end of all time can be stored again', async () => {
+  const nodes = memoryNodes(1)
+  const app = await startApp({ ...nodes.options, sticky: false })
+  const { announced: id } = await app.call('/set?k=v')
+  const record = decodeSessionRecord((await nodes.get('n1').get(id!))!.value)
+  await nodes.get('n1').set(id!, encodeSessionRecord({ ...record, lastBackupTime: Number.MAX_SAFE_INTEGER }), 100)
+  await app.call('/set?more=1', id)
+  expect((await app.call('/get', id)).body.attributes).toEqual({ k: 'v', more: '1' })
+})
