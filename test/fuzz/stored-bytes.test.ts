@@ -83,7 +83,14 @@ const record = (id: string, fields: ValueOf<typeof times>, attributes: object): 
     savedPrincipal: Buffer.alloc(0),
     attributes: Buffer.from(JSON.stringify(attributes)),
   })
-const attributes = fc.constantFrom({ principal: 'ann' }, { principal: 'ann', cart: [{ a: 1 }] }, { a: 'b' }, {})
+const HOSTILE = JSON.parse('{"__proto__":{"added":1},"a":{"constructor":{"prototype":{"added":1}}}}') as object
+const attributes = fc.constantFrom<object>(
+  HOSTILE,
+  { principal: 'ann' },
+  { principal: 'ann', cart: [{ a: 1 }] },
+  { a: 'b' },
+  {},
+)
 const records = fc
   .tuple(fc.constantFrom(ID, ID, ID, OTHER), times, attributes)
   .map(([id, fields, values]) => record(id, fields, values))

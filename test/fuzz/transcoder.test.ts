@@ -108,3 +108,48 @@ describe.each(transcoders)('the transcoder $name', (transcoder, features, pieces
     30,
   )
 })
+
+describe('the msgpack transcoder', () => {
+  const hex = (...texts: string[]): fc.Arbitrary<Buffer> =>
+    fc.constantFrom(...texts.map((text) => Buffer.from(text, 'hex')))
+  const key = hex('a161', 'a162', 'a0', 'a95f5f70726f746f5f5f', 'ab636f6e7374727563746f72', 'a6746f4a534f4e')
+  const id = fc.constantFrom('01', '02', '03')
+  const { value } = fc.letrec<{ value: Buffer; container: Buffer }>((tie) => {
+    const sized = (tag: string, token: number, ...elements: fc.Arbitrary<Buffer>[]): fc.Arbitrary<Buffer> =>
+      fc
+        .array(fc.tuple(...elements), { maxLength: 4 })
+        .map((rows) => Buffer.concat([Buffer.from(tag, 'hex'), Buffer.from([token | rows.length]), ...rows.flat()]))
+    return {
+      container: fc.oneof(
+        { maxDepth: 4, depthSize: 'small' },
+        hex('80', '90'),
+        sized('', 0x80, key, tie('value')),
+        sized('', 0x90, tie('value')),
+        sized('d44d00', 0x80, tie('value'), tie('value')),
+        sized('d47300', 0x90, tie('value')),
+      ),
+      value: fc.oneof(
+        hex('01', 'c0', 'c3', 'ff', 'cb8000000000000000', 'ca7fc00000', 'a161', 'c40161', 'd4ff00', 'd40000'),
+        hex('d44201', 'd742ffffffffffffffff', 'd5740141', 'cfffffffffffffffff', 'd7ffffffffffffffffff'),
+        tie('container'),
+        id.map((number) => Buffer.from(`d670000000${number}`, 'hex')),
+        fc.tuple(id, tie('container')).map(([number, bytes]) => {
+          return Buffer.concat([Buffer.from(`d669000000${number}`, 'hex'), bytes])
+        }),
+      ),
+    }
+  })
+  const session = fc
+    .tuple(fc.option(id, { nil: undefined }), fc.array(fc.tuple(key, value), { minLength: 1, maxLength: 6 }))
+    .map(([number, pairs]) =>
+      Buffer.concat([
+        Buffer.from(number === undefined ? '' : `d669000000${number}`, 'hex'),
+        Buffer.from([0x80 | pairs.length]),
+        ...pairs.flat(),
+      ]),
+    )
+  fuzz(
+    'reads values of any kinds, with pointers to any of them',
+    fc.property(session, (bytes) => decodeSafely(transcoders[0]![0], bytes)),
+  )
+})
