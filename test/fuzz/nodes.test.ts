@@ -40,7 +40,7 @@ const nodes = fc.oneof(
   anyText,
 )
 
-const isHost = (host: string): boolean => /^(?:[\w.-]{1,253}|[0-9a-f:.]+)$/i.test(host)
+const isHost = (host: string): boolean => /^(?:[\w.-]{1,253}|[0-9a-f:.]+(?:%[\w.:-]+)?)$/i.test(host)
 const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port < 65536
 
 function isSound({ addresses, nodeIds, primaryNodeIds, failoverNodeIds }: NodesConfig): boolean {
