@@ -81,7 +81,7 @@ describe('options', () => {
     'that are no object are a TypeError that says so',
     fc.property(anyValue, (options) => {
       const result = orMessage(() => resolveOptions(options as SessionManagerOptions))
-      return 'value' in result || /^(?:options: |Unknown option |[\w.]+: )/.test(result.message)
+      return 'value' in result || /^(?:options: |Unknown option |The option |[\w.]+: )/.test(result.message)
     }),
   )
 })
