@@ -68,6 +68,7 @@ export function describeRun({ groups, strikes, halfTime }: Run): string {
       row('requests', ({ ledger }) => ledger.requests),
       row('acknowledged changes', ({ ledger }) => ledger.acknowledged),
       row('lost updates', ({ ledger }) => ledger.lostUpdates),
+      row('the same of clients that send two requests at a time', ({ ledger }) => ledger.lostTogether),
       row('lost sessions', ({ ledger }) => ledger.lostSessions),
       row('foreign sessions', ({ ledger }) => ledger.foreignSessions),
       row('logouts', ({ ledger }) => ledger.logouts),
@@ -121,6 +122,7 @@ export function reasons({ groups, halfTime, heapLimit, problems }: Run): string[
   for (const { name, ledger, apps } of groups) {
     const wrong = {
       'lost updates': ledger.lostUpdates,
+      'lost updates of clients that send two requests at a time': ledger.lostTogether,
       'lost sessions': ledger.lostSessions,
       'foreign sessions': ledger.foreignSessions,
       'sessions back after their logout': ledger.revived,
