@@ -72,14 +72,15 @@ export class Group {
     const browser = new Browser(this, first)
     // A balancer with stickiness may send two requests to two processes when one of them goes away.
     const sendsTwo = !this.isSticky && first % 2 === 1
-    const counters = { a: { known: 0, sent: 0 }, b: { known: 0, sent: 0 } }
+    const counters = { a: { known: 0, sent: 0, at: '' }, b: { known: 0, sent: 0, at: '' } }
     let base: string | undefined
     const count = async (name: 'a' | 'b'): Promise<void> => {
       const counter = counters[name]
       const answer = await browser.get(`/count?name=${name}&owner=${encodeURIComponent(owner)}`, () => counter.sent++)
       if (!answer) return
       const own = answer.id.slice(0, 32)
-      const saw = `${owner}: ${name} is ${answer.count} after ${counter.known}, of ${counter.sent} sent, in ${answer.id}`
+      const before = `a was ${counters.a.known} (${counters.a.at}), b was ${counters.b.known} (${counters.b.at})`
+      const saw = `${owner}: ${name} is ${answer.count} in ${answer.id}, ${counter.sent} sent; ${before}`
       this.#check(answer.owner === owner && (this.#owners.get(own) ?? owner) === owner, 'foreignSessions', saw)
       this.#owners.set(own, owner)
       const isKept = base === undefined || own === base
@@ -89,6 +90,7 @@ export class Group {
       if (!isKept) for (const each of Object.values(counters)) each.sent = 0
       base = own
       counter.known = answer.count!
+      counter.at = `${answer.id.slice(33)} at ${new Date().toISOString().slice(17, 23)}`
       counter.sent = Math.max(counter.sent, counter.known)
       this.ledger.acknowledged++
     }
