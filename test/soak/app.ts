@@ -30,7 +30,13 @@ const options = JSON.parse(process.argv[2]!)
 const sessions = session({ ...options, logger: { info() {}, warn() {}, error: console.error } })
 const { manager } = sessions
 
+let isEnding = false
 const app = express()
+// Clients that keep their connections would keep this process, too.
+app.use((_request, response, next) => {
+  if (isEnding) response.set('connection', 'close')
+  next()
+})
 app.get('/nodes', (_request, response) => void response.json(manager.nodes))
 app.use(sessions)
 /** Counts in the attribute that is asked for; a new session gets the owner that is named. */
@@ -78,10 +84,11 @@ const server = createServer(app).listen(Number(process.env.PORT), '127.0.0.1', (
 })
 const reports = setInterval(report, INTERVAL, false)
 process.on('message', () => report(true))
-process.on('SIGTERM', async () => {
+process.on('SIGTERM', () => {
+  isEnding = true
   clearInterval(reports)
-  server.close()
-  server.closeIdleConnections()
-  await manager.stop()
-  process.disconnect?.()
+  server.close(async () => {
+    await manager.stop()
+    process.disconnect?.()
+  })
 })
