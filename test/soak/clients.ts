@@ -31,6 +31,8 @@ export class Ledger {
   /** Made-up ids that became a session's. */
   adopted = 0
   hanging = 0
+  /** Those of the answers with an error that were for made-up ids. */
+  refusedMadeUp = 0
   /** Answers other than 200 by the fault that was in force. */
   readonly refused: Map<string, number> = new Map()
   /** What was wrong, with its circumstances. */
@@ -136,6 +138,7 @@ export class Group {
       const app = this.apps[turn % this.apps.length]!
       const found = await this.ask(app, '/read', base + nodeIds[(turn >> 1) % 2]!)
       this.ledger.madeUp++
+      if (found && !found.answer) this.ledger.refusedMadeUp++
       const answer = found?.answer
       this.#check(!answer || (answer.count === null && !answer.id?.startsWith(base)), 'adopted', `${base} was adopted`)
       await sleep(PAUSE)

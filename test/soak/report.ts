@@ -79,6 +79,7 @@ export function describeRun({ groups, strikes, halfTime }: Run): string {
       row('requests that hung', ({ ledger }) => ledger.hanging),
       row('slowest answer, ms', ({ ledger }) => Math.round(ledger.slowest)),
       row('answers with an error', ({ ledger }) => sum(ledger.refused.values())),
+      row('of these for made-up ids', ({ ledger }) => ledger.refusedMadeUp),
     ],
   )
   const refused = table(
