@@ -1,5 +1,7 @@
-import { messageOf } from '../errors.ts'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { messageOf, SessionManagerError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
+import { within } from '../modes/within.ts'
 import type { Logger } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 import type { StorageNode } from '../storage/storage-node.ts'
@@ -9,6 +11,8 @@ const PROBE_INTERVAL = 1000
 /** Milliseconds between two probes of a node that is down: doubling from the first to the second, with jitter. */
 const FIRST_RETRY = 50
 const LAST_RETRY = 1000
+/** Milliseconds that a node gets to answer on a new connection before its sessions are moved. */
+const SECOND_LOOK = 250
 
 /** Called when a node is reachable again, or turned out to have been restarted in between. */
 export type RecoveryListener = (node: StorageNode, restarted: boolean) => void
@@ -21,6 +25,8 @@ interface Watch {
   timer: NodeJS.Timeout | undefined
   probing: boolean
   lastTrouble: number
+  /** Under way since the connection was lost. */
+  look: Promise<void> | undefined
 }
 
 /**
@@ -51,6 +57,7 @@ export class NodeMonitor {
       timer: undefined,
       probing: false,
       lastTrouble: 0,
+      look: undefined,
     })
   }
 
@@ -87,7 +94,17 @@ export class NodeMonitor {
     this.#lastTrouble = watch.lastTrouble = Date.now()
     watch.retryDelay = FIRST_RETRY
     this.#schedule(watch)
+    // A node that did not answer in time is not asked again at once.
+    if (!(error instanceof SessionManagerError && error.code === 'ERR_MSM_TIMEOUT')) this.#lookAgain(watch)
     this.onOutage(node)
+  }
+
+  /**
+   * A lost connection does not say that the node is down, and other processes may go on with its sessions: who would move
+   * one waits for this, which is whether the node answers on a new connection. Undefined if that is known.
+   */
+  secondLook(node: StorageNode): Promise<void> | undefined {
+    return this.#watches.get(node)?.look
   }
 
   /** True if the node is down, or was down or restarted less than `withinMs` ago: what it held may be elsewhere. */
@@ -100,6 +117,22 @@ export class NodeMonitor {
   /** When a node last went down, came back or was restarted, in epoch milliseconds; 0: never. */
   get lastTrouble(): number {
     return this.#lastTrouble
+  }
+
+  #lookAgain(watch: Watch): void {
+    const look = async (): Promise<void> => {
+      // The client has to learn, too, that its connection is gone.
+      await nextTurn()
+      try {
+        this.#answered(watch, await watch.node.probe())
+      } catch {
+        // So it is down.
+      }
+    }
+    const looking = within(look(), SECOND_LOOK).then(() => {
+      if (watch.look === looking) watch.look = undefined
+    })
+    watch.look = looking
   }
 
   #schedule(watch: Watch): void {

@@ -4,6 +4,8 @@ import type { SoakedProcess } from './soaked-process.ts'
 
 /** Milliseconds between two requests of a client. */
 const PAUSE = 50
+/** The same between two logins: the processes remember ids for a while, which is not to be taken for a leak. */
+const LOGIN_PAUSE = 500
 /** Milliseconds after which a request counts as hanging. */
 const PATIENCE = 15_000
 /** How long an ended session is looked for, in milliseconds, and how many of them are remembered. */
@@ -126,7 +128,7 @@ export class Group {
           this.#check((found?.answer?.count ?? null) === null, 'revived', `${old.id} is back at ${app.name} ${age}`)
         }
       }
-      await sleep(PAUSE)
+      await sleep(LOGIN_PAUSE)
     }
   }
 

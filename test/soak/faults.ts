@@ -75,15 +75,16 @@ export interface Fault {
   run(): Promise<void>
 }
 
-/** One fault after the other: each kind once, in random order, then each once again. */
+/** One fault after the other: each of these kinds once, in random order, then each once again. */
 export function* faults(
   nodes: readonly StoreNode[],
   apps: readonly SoakedProcess[],
+  kinds: readonly string[],
   random: () => number,
 ): Generator<Fault, never> {
   const oneOf = <T>(all: readonly T[]): T => all[Math.floor(random() * all.length)]!
   for (;;) {
-    const left = [...FAULT_KINDS]
+    const left = [...kinds]
     while (left.length > 0) {
       const kind = left.splice(Math.floor(random() * left.length), 1)[0]!
       const ms = Math.round(1000 + 4000 * random())

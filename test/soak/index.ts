@@ -1,6 +1,6 @@
 // Hours of use in minutes: six processes under load, and a fault every now and then.
 //
-//   npm run soak [-- --minutes 10] [--every 20] [--seed 1] [--clients 20] [--heap-limit 10]
+//   npm run soak [-- --minutes 10] [--every 20] [--seed 1] [--clients 20] [--heap-limit 10] [--only part-of-a-fault]
 //
 // Two memcached and two Redis servers, each behind a proxy that can break what is between them and the processes. Two
 // processes in sticky mode, and four in non-sticky mode, on memcached and on Redis. Ends with tables and a verdict.
@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { type Server, startMemcached, startRedis } from '../support/servers.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { CALM, Group } from './clients.ts'
-import { faults, randomNumbers, type StoreNode } from './faults.ts'
+import { FAULT_KINDS, faults, randomNumbers, type StoreNode } from './faults.ts'
 import { describeRun, reasons } from './report.ts'
 import { SoakedProcess } from './soaked-process.ts'
 
@@ -22,7 +22,7 @@ const CALM_DOWN = 8000
 
 const text = { type: 'string' } as const
 const { values } = parseArgs({
-  options: { minutes: text, every: text, seed: text, clients: text, 'heap-limit': text },
+  options: { minutes: text, every: text, seed: text, clients: text, 'heap-limit': text, only: text },
 })
 const number = (name: keyof typeof values, otherwise: number): number => {
   const value = Number(values[name] ?? otherwise)
@@ -34,6 +34,8 @@ const every = number('every', 20) * 1000
 const seed = number('seed', 1 + (Date.now() % 1_000_000))
 const clients = number('clients', 20)
 const heapLimit = number('heap-limit', 10)
+const kinds = FAULT_KINDS.filter((kind) => kind.includes(values.only ?? ''))
+if (kinds.length === 0) throw new Error(`--only: must be of ${FAULT_KINDS.join(', ')}, not "${values.only}".`)
 
 // What ends this process ends all that it started, each by its pid.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
@@ -44,7 +46,9 @@ async function open(name: string, server: Server): Promise<StoreNode> {
   return { name, server, proxy: await TcpProxy.start(server) }
 }
 
-console.log(`Soak: ${minutes} minutes, a fault every ${every / 1000} s, --seed ${seed}`)
+console.log(
+  `Soak: ${minutes} minutes, a fault every ${every / 1000} s, --seed ${seed}${values.only ? `, only ${kinds.join(', ')}` : ''}`,
+)
 const memcached = [
   await open('memcached m1', await startMemcached()),
   await open('memcached m2', await startMemcached()),
@@ -97,7 +101,7 @@ function inForce(kind: string): void {
 async function strikeUntil(end: number): Promise<void> {
   const random = randomNumbers(seed)
   let due = Date.now() + every
-  for (const fault of faults([...memcached, ...redis], apps, random)) {
+  for (const fault of faults([...memcached, ...redis], apps, kinds, random)) {
     // The last fault has to be over, and seen to be, before the end.
     if (Math.max(due, Date.now()) + fault.ms + SETTLE > end) break
     await sleep(Math.max(0, due - Date.now()))

@@ -107,7 +107,7 @@ export function describeRun({ groups, strikes, halfTime }: Run): string {
           ((app.reports.at(-1)?.heapUsed ?? 0) / 1_000_000).toFixed(1),
           slope
             ? `${slope.mbPerHour.toFixed(1)} ± ${slope.uncertainty.toFixed(1)} of ${slope.reports} reports`
-            : 'restarted',
+            : 'too short',
           ...[both('sockets'), both('timers'), both('handles')],
           ...[app.delayP99.toFixed(0), app.delayMax.toFixed(0)],
         ]

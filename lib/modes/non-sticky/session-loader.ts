@@ -54,8 +54,9 @@ export class SessionLoader {
     const own = nodes.ofSession(id.id)
     const isAlone = nodes.config.nodeIds.length < 2
     let found: NonStickySession | undefined
+    if (own && !own.isAvailable) await nodes.monitor.secondLook(own)
     if (own?.isAvailable && (isAlone || !nodes.monitor.hadTrouble(own, SUSPECT_AFTER_TROUBLE))) {
-      const answer = await this.#ask(own, id.base, id.id, false)
+      const answer = await this.#askHome(own, id)
       if (answer === 'failed') found = await this.#searchOnce(id, own, 'failed')
       else found = answer?.session ?? (isAlone ? undefined : await this.#searchOnce(id, own, 'miss'))
     } else {
@@ -102,7 +103,7 @@ export class SessionLoader {
     const available = others.filter((node) => node.isAvailable)
     const [isDestroyed, atHome, ...elsewhere] = await Promise.all([
       this.#tombstones.has(id.base),
-      answer === 'unasked' ? this.#ask(own!, id.base, id.id, false) : undefined,
+      answer === 'unasked' ? this.#askHome(own!, id) : undefined,
       ...available.flatMap((node) => [
         this.#ask(node, id.base, id.id, true),
         // A request that came before this one may have moved it there already.
@@ -183,6 +184,14 @@ export class SessionLoader {
       void this.#deletions.delete(former, keys.session(id), lastBackupTime)
     }
     void this.#copies.remove(id)
+  }
+
+  /** As its own node has it; that is asked again if only the connection was lost. */
+  async #askHome(own: StorageNode, { base, id }: SessionIdParts): Promise<Candidate | 'failed' | undefined> {
+    const answer = await this.#ask(own, base, id, false)
+    if (answer !== 'failed') return answer
+    await this.#context.nodes.monitor.secondLook(own)
+    return own.isAvailable ? this.#ask(own, base, id, false) : answer
   }
 
   /** The session as one node has it, as its primary or as a copy; `failed` if the node did not answer. */

@@ -108,6 +108,7 @@ export class SessionWriter {
           ownLock = await this.#locks.acquire(session.id)
         }
         const node = nodes.ofSession(session.id)
+        if (node && !node.isAvailable) await nodes.monitor.secondLook(node)
         if (!node?.isAvailable) {
           const moved = await this.#relocate(session, use)
           if (!moved) return
