@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { MemoryStorageClient } from '../../adapters/storage/memory.ts'
+import { SessionManagerError } from '../../lib/errors.ts'
 import { EventHub } from '../../lib/events.ts'
 import { NodeMonitor } from '../../lib/nodes/node-monitor.ts'
 import { Statistics } from '../../lib/statistics.ts'
@@ -96,4 +97,46 @@ it('leaves no timer behind when it is stopped', async () => {
   const { monitor } = await watched()
   monitor.stop()
   expect(vi.getTimerCount()).toBe(0)
+})
+
+it('asks a node on a new connection as soon as one is lost', async () => {
+  const { node, monitor, seen } = await watched()
+  node.markDown(new Error('ECONNRESET'))
+  await monitor.secondLook(node)
+  expect(node.isAvailable).toBe(true)
+  expect(seen).toEqual(['down n1', 'up n1 false'])
+  expect(monitor.secondLook(node)).toBeUndefined()
+  monitor.stop()
+})
+
+it('knows at once that a node is down that refuses a new connection', async () => {
+  const { client, node, monitor, seen } = await watched()
+  client.stop()
+  node.markDown(new Error('ECONNRESET'))
+  await monitor.secondLook(node)
+  expect(node.isAvailable).toBe(false)
+  expect(seen).toEqual(['down n1'])
+  expect(monitor.secondLook(node)).toBeUndefined()
+  monitor.stop()
+})
+
+it('makes nobody wait for a node that has not answered in time', async () => {
+  const { node, monitor } = await watched()
+  node.markDown(new SessionManagerError('ERR_MSM_TIMEOUT', 'no answer'))
+  expect(monitor.secondLook(node)).toBeUndefined()
+  monitor.stop()
+})
+
+it('makes nobody wait for long if nothing answers on the new connection', async () => {
+  const { client, node, monitor } = await watched()
+  client.probe = () => new Promise(() => {})
+  node.markDown(new Error('ECONNRESET'))
+  let isKnown = false
+  void monitor.secondLook(node)!.then(() => {
+    isKnown = true
+  })
+  await vi.advanceTimersByTimeAsync(250)
+  expect(isKnown).toBe(true)
+  expect(node.isAvailable).toBe(false)
+  monitor.stop()
 })

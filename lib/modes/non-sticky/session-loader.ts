@@ -56,7 +56,8 @@ export class SessionLoader {
     let found: NonStickySession | undefined
     if (own && !own.isAvailable) await nodes.monitor.secondLook(own)
     if (own?.isAvailable && (isAlone || !nodes.monitor.hadTrouble(own, SUSPECT_AFTER_TROUBLE))) {
-      const answer = await this.#askHome(own, id)
+      let answer = await this.#ask(own, id.base, id.id, false)
+      if (answer === 'failed') answer = await this.#askAgain(own, id)
       if (answer === 'failed') found = await this.#searchOnce(id, own, 'failed')
       else found = answer?.session ?? (isAlone ? undefined : await this.#searchOnce(id, own, 'miss'))
     } else {
@@ -101,9 +102,9 @@ export class SessionLoader {
     }
     const others = [...nodes.all()].filter((node) => node !== own)
     const available = others.filter((node) => node.isAvailable)
-    const [isDestroyed, atHome, ...elsewhere] = await Promise.all([
+    const [isDestroyed, first, ...elsewhere] = await Promise.all([
       this.#tombstones.has(id.base),
-      answer === 'unasked' ? this.#askHome(own!, id) : undefined,
+      answer === 'unasked' ? this.#ask(own!, id.base, id.id, false) : undefined,
       ...available.flatMap((node) => [
         this.#ask(node, id.base, id.id, true),
         // A request that came before this one may have moved it there already.
@@ -111,6 +112,7 @@ export class SessionLoader {
       ]),
     ])
     if (isDestroyed) return undefined
+    const atHome = first === 'failed' ? await this.#askAgain(own!, id) : first
     let newest: Candidate | undefined
     for (const candidate of [atHome, ...elsewhere]) {
       if (!candidate || candidate === 'failed') continue
@@ -186,12 +188,10 @@ export class SessionLoader {
     void this.#copies.remove(id)
   }
 
-  /** As its own node has it; that is asked again if only the connection was lost. */
-  async #askHome(own: StorageNode, { base, id }: SessionIdParts): Promise<Candidate | 'failed' | undefined> {
-    const answer = await this.#ask(own, base, id, false)
-    if (answer !== 'failed') return answer
+  /** What its own node says that has failed, if only the connection was lost. */
+  async #askAgain(own: StorageNode, { base, id }: SessionIdParts): Promise<Candidate | 'failed' | undefined> {
     await this.#context.nodes.monitor.secondLook(own)
-    return own.isAvailable ? this.#ask(own, base, id, false) : answer
+    return own.isAvailable ? this.#ask(own, base, id, false) : 'failed'
   }
 
   /** The session as one node has it, as its primary or as a copy; `failed` if the node did not answer. */
