@@ -25,7 +25,9 @@ interface Watch {
   timer: NodeJS.Timeout | undefined
   probing: boolean
   lastTrouble: number
-  /** Under way since the connection was lost. */
+  /** Its connection was lost, and nobody has tried a new one yet. */
+  isLost: boolean
+  /** A new one is being tried. */
   look: Promise<void> | undefined
 }
 
@@ -57,6 +59,7 @@ export class NodeMonitor {
       timer: undefined,
       probing: false,
       lastTrouble: 0,
+      isLost: false,
       look: undefined,
     })
   }
@@ -95,7 +98,7 @@ export class NodeMonitor {
     watch.retryDelay = FIRST_RETRY
     this.#schedule(watch)
     // A node that did not answer in time is not asked again at once.
-    if (!(error instanceof SessionManagerError && error.code === 'ERR_MSM_TIMEOUT')) this.#lookAgain(watch)
+    watch.isLost = !(error instanceof SessionManagerError && error.code === 'ERR_MSM_TIMEOUT')
     this.onOutage(node)
   }
 
@@ -104,7 +107,9 @@ export class NodeMonitor {
    * one waits for this, which is whether the node answers on a new connection. Undefined if that is known.
    */
   secondLook(node: StorageNode): Promise<void> | undefined {
-    return this.#watches.get(node)?.look
+    const watch = this.#watches.get(node)
+    if (watch?.isLost) this.#lookAgain(watch)
+    return watch?.look
   }
 
   /** True if the node is down, or was down or restarted less than `withinMs` ago: what it held may be elsewhere. */
@@ -129,6 +134,7 @@ export class NodeMonitor {
         // So it is down.
       }
     }
+    watch.isLost = false
     const looking = within(look(), SECOND_LOOK).then(() => {
       if (watch.look === looking) watch.look = undefined
     })
@@ -151,12 +157,14 @@ export class NodeMonitor {
     if (watch.probing) return
     watch.probing = true
     const { node } = watch
+    const wasAvailable = node.isAvailable
     try {
       const identity = await node.probe()
       this.#answered(watch, identity)
     } catch (error) {
       // The guard has marked the node down, unless it refused the probe (wrong credentials, for example).
       node.markDown(error)
+      if (!wasAvailable) watch.isLost = false
     } finally {
       watch.probing = false
       this.#schedule(watch)
@@ -172,6 +180,7 @@ export class NodeMonitor {
     const downForMs = wasDown ? Date.now() - node.since : 0
     this.#lastTrouble = watch.lastTrouble = Date.now()
     watch.retryDelay = FIRST_RETRY
+    watch.isLost = false
     node.markUp()
     if (wasDown) {
       this.#statistics.increment('nodesUp')
