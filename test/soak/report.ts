@@ -4,7 +4,7 @@ import { FAULT_KINDS } from './faults.ts'
 import type { SoakedProcess } from './soaked-process.ts'
 
 /** A process that started less than this many milliseconds ago is not judged by its heap. */
-const WARM_UP = 60_000
+const WARM_UP = 180_000
 /** Reports a slope needs to be judged by: two minutes. */
 const ENOUGH = 24
 /** Sockets and timers more than before, with no load: a client that was not needed before may be connected now. */
