@@ -93,6 +93,7 @@ function loggedIn(server: Server): RawStore {
   return {
     get: async (key) => opened.then(() => raw.get(key)),
     set: async (key, value, ttl) => opened.then(() => raw.set(key, value, ttl)),
+    delete: async (key) => opened.then(() => raw.delete(key)),
     commands: async () => opened.then(() => raw.commands()),
   }
 }

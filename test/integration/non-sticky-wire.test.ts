@@ -118,8 +118,8 @@ describe('what a request costs, counted on the server', () => {
     const eager = await start({ memcachedNodes })
     const id = (await eager.call('/set?k=v')).announced!
     const app = await start({ memcachedNodes, lazy: true })
-    await app.call('/untouched', id)
     const stores = [rawMemcached(server)]
+    await costOf(stores, () => app.call('/untouched', id))
     expect(await costOf(stores, () => app.call('/untouched', id))).toEqual([{ cmd_get: 1, cmd_set: 1 }])
     expect(await costOf(stores, () => app.call('/ignored.png', id))).toEqual([{}])
   })

@@ -110,8 +110,8 @@ export class FaultWorld {
     { lasts = 6 * T, clients = this.clients(8) }: { lasts?: number; clients?: LedgerClient[] } = {},
   ): Promise<Measured> {
     let isOver = false
-    const load = Promise.all(clients.map((client) => client.run(() => isOver)))
-    await this.#acknowledged(clients, clients.length > 50 ? 5 : 15)
+    const load = Promise.all(clients.map((client) => client.run(() => isOver, clients.length)))
+    await this.#acknowledged(clients, clients.length > 50 ? 3 : 15)
     // The copies of new sessions are on their way.
     await new Promise((resolve) => setTimeout(resolve, T))
     const begin = performance.now()

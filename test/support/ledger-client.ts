@@ -40,10 +40,11 @@ export class LedgerClient {
     return this.#base
   }
 
-  async run(isOver: () => boolean): Promise<void> {
+  /** @param ms milliseconds between two requests */
+  async run(isOver: () => boolean, ms = 5): Promise<void> {
     while (!isOver()) {
       await this.count()
-      await pause(5)
+      await pause(ms)
     }
   }
 

@@ -90,12 +90,19 @@ async function koa() {
 
 const { handler, manager } = await (framework === 'koa' ? koa() : express())
 await manager.start()
-const server = createServer(handler).listen(Number(process.env.PORT), '127.0.0.1', () => {
+let isEnding = false
+const server = createServer((request, response) => {
+  // The balancer is to ask another process next time.
+  if (isEnding) response.shouldKeepAlive = false
+  handler(request, response)
+}).listen(Number(process.env.PORT), '127.0.0.1', () => {
   process.send?.('listening')
 })
-process.on('SIGTERM', async () => {
-  server.close()
+process.on('SIGTERM', () => {
+  isEnding = true
+  server.close(async () => {
+    await manager.stop()
+    process.disconnect?.()
+  })
   server.closeIdleConnections()
-  await manager.stop()
-  process.disconnect?.()
 })
