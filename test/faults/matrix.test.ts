@@ -199,7 +199,10 @@ const faults: Fault[] = [
     name: 'clocks of the processes two hours apart',
     limit: () => serves(T),
     run: async (world) => {
-      const apps = [await world.startApp(0, {}, -3_600_000), await world.startApp(1, {}, 3_600_000)]
+      const apps = [
+        await world.startApp(0, {}, { clock: -3_600_000 }),
+        await world.startApp(1, {}, { clock: 3_600_000 }),
+      ]
       onTestFinished(() => stopAll(apps))
       // In sticky mode each client is handed over from one process to the other.
       const clients = Array.from({ length: 8 }, (_, i) => new LedgerClient(apps, i, false))

@@ -13,20 +13,27 @@ process.on('exit', () => {
 /** Options as they can be told to another process. */
 export type AppOptions = Omit<SessionManagerOptions, 'mergeAttribute'> & { mergeAttribute?: 'add' }
 
+/** What is wrong with a process on purpose. */
+export interface Special {
+  /** Milliseconds by which its clock is ahead. */
+  clock?: number
+  /** False: what it stores overwrites whatever is there. */
+  isFenced?: boolean
+}
+
 /** A process of the test app, as built, which a test may kill and start again on the same port. */
 export class AppProcess {
   readonly port: number
   readonly #settings: string
   #child: ChildProcess | undefined
 
-  private constructor(port: number, framework: 'express' | 'koa', options: AppOptions, clock: number) {
+  private constructor(port: number, framework: 'express' | 'koa', options: AppOptions, special: Special) {
     this.port = port
-    this.#settings = JSON.stringify({ framework, options, clock })
+    this.#settings = JSON.stringify({ framework, options, ...special })
   }
 
-  /** @param clock milliseconds by which the clock of this process is ahead */
-  static async start(framework: 'express' | 'koa', options: AppOptions, clock = 0): Promise<AppProcess> {
-    const app = new AppProcess(await freePort(), framework, options, clock)
+  static async start(framework: 'express' | 'koa', options: AppOptions, special: Special = {}): Promise<AppProcess> {
+    const app = new AppProcess(await freePort(), framework, options, special)
     await app.start()
     return app
   }

@@ -3,10 +3,18 @@
 import { createServer } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 
-const { framework, options, clock } = JSON.parse(process.argv[2])
+const { framework, options, clock, isFenced = true } = JSON.parse(process.argv[2])
 if (clock) {
   const { now } = Date
   Date.now = () => now() + clock
+}
+if (!isFenced) {
+  const { memcachedStorage } = await import('../../../dist/adapters/storage/memcached.js')
+  options.storage = (address, clientOptions) => {
+    const client = memcachedStorage(address, clientOptions)
+    client.compareAndSwap = async (key, value, ttl) => ((await client.replace(key, value, ttl)) ? 'stored' : 'missing')
+    return client
+  }
 }
 const quiet = { info() {}, warn() {}, error: console.error }
 if (options.mergeAttribute === 'add')
