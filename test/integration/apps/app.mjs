@@ -106,11 +106,13 @@ const server = createServer((request, response) => {
 }).listen(Number(process.env.PORT), '127.0.0.1', () => {
   process.send?.('listening')
 })
-process.on('SIGTERM', () => {
-  isEnding = true
-  server.close(async () => {
-    await manager.stop()
-    process.disconnect?.()
+// With drainOnSignal the manager ends the process.
+if (!options.drainOnSignal)
+  process.on('SIGTERM', () => {
+    isEnding = true
+    server.close(async () => {
+      await manager.stop()
+      process.disconnect?.()
+    })
+    server.closeIdleConnections()
   })
-  server.closeIdleConnections()
-})
