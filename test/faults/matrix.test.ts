@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import type { AppProcess } from '../support/app-process.ts'
 import { FaultWorld, type Measured, SETUPS, type Setup, T } from '../support/fault-world.ts'
 import { LedgerClient } from '../support/ledger-client.ts'
+import type { RawStore } from '../support/raw-stores.ts'
+import { askRedis } from '../support/redis-groups.ts'
 
 /** All of it, with what was measured printed as a table: npm run test:faults. */
 const IS_FULL = process.env.MSM_FAULTS === 'full'
@@ -171,6 +173,39 @@ const faults: Fault[] = [
       ),
   },
   {
+    name: 'records evicted',
+    isQuick: true,
+    limit: (setup) => (single(setup) ? undefined : serves(setup.sticky ? 5 : 50)),
+    run: (world) => {
+      const clients = world.clients(8)
+      return world.measure(() => eachRecord(world, clients, (store, key) => store.delete(key)), nothing, { clients })
+    },
+  },
+  {
+    name: 'records overwritten with what is none',
+    limit: (setup) => (single(setup) ? undefined : serves(setup.sticky ? 5 : 50)),
+    run: (world) => {
+      const clients = world.clients(8)
+      const garbage = Buffer.from('\x00\x02no record')
+      return world.measure(() => eachRecord(world, clients, (store, key) => store.set(key, garbage, 60)), nothing, {
+        clients,
+      })
+    },
+  },
+  {
+    name: 'out of memory: writes are refused',
+    limit: (setup) => (setup.store === 'redis' ? unavailable : undefined),
+    run: (world) => {
+      const limitMemory = async (bytes: string): Promise<void> => {
+        for (const server of world.servers) await askRedis(server, 'CONFIG', 'SET', 'maxmemory', bytes)
+      }
+      return world.measure(
+        () => limitMemory('1'),
+        () => limitMemory('0'),
+      )
+    },
+  },
+  {
     name: 'app process killed (SIGKILL)',
     limit: (setup) => ({ worst: setup.sticky ? T : 50, lostChanges: setup.sticky ? 1 : 0 }),
     run: (world) =>
@@ -235,6 +270,18 @@ const faults: Fault[] = [
     },
   },
 ]
+
+/** Does something to the record of each client, on the node that it belongs on. */
+async function eachRecord(
+  world: FaultWorld,
+  clients: readonly LedgerClient[],
+  action: (store: RawStore, key: string) => Promise<void>,
+): Promise<void> {
+  for (const { cookie } of clients) {
+    const index = /-n(\d)/.exec(cookie!)![1] === '2' ? 1 : 0
+    await action(world.stores[index]!, cookie!)
+  }
+}
 
 async function stopAll(apps: readonly AppProcess[]): Promise<void> {
   for (const app of apps) await app.kill()

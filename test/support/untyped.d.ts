@@ -2,3 +2,17 @@
 declare module 'express4'
 declare module 'koa2'
 declare module 'koa-better-flash'
+
+declare module 'autocannon' {
+  interface Client {
+    setHeaders(headers: Record<string, string>): void
+  }
+  interface Options {
+    url: string
+    connections: number
+    /** Seconds. */
+    duration: number
+    setupClient(client: Client): void
+  }
+  export default function autocannon(options: Options): Promise<{ requests: { average: number }; non2xx: number }>
+}

@@ -405,7 +405,10 @@ function asAnswer(error: unknown): SessionManagerError {
   if (error instanceof SessionManagerError && error.status !== undefined) return error
   const message = `The session could not be stored: ${messageOf(error)}`
   // A session too large, or of what can't be encoded, is not stored by trying again.
-  if (error instanceof SessionManagerError && !isUnavailable(error)) {
+  if (
+    error instanceof SessionManagerError &&
+    (error.code === 'ERR_MSM_INVALID_ITEM' || error.code === 'ERR_MSM_ENCODE')
+  ) {
     return new SessionManagerError(error.code, message, { status: 500, cause: error })
   }
   return new SessionManagerError('ERR_MSM_STORAGE_UNAVAILABLE', message, { status: 503, cause: error })

@@ -126,7 +126,7 @@ export class SessionWriter {
             const { version } = session.stored!
             const result = version === undefined ? 'conflict' : await node.compareAndSwap(key, record, ttl, version)
             if (result === 'stored') return this.#written(session, node, record, bytes, since)
-            const current = result === 'conflict' ? await node.get(key) : undefined
+            const current = result === 'conflict' ? readable(await node.get(key)) : undefined
             if (current) {
               if (unclear?.equals(current.value)) return this.#written(session, node, unclear, bytes, since)
               // Others have gone on from here, perhaps from what was sent: merging it again could count it twice.
@@ -290,6 +290,16 @@ export class SessionWriter {
   /** Later than the write this one is based on, whatever the clocks say: the newest of several copies is the latest one. */
   #now(session: NonStickySession): number {
     return Math.min(Number.MAX_SAFE_INTEGER, Math.max(Date.now(), session.lastBackupTime + 1))
+  }
+}
+
+/** What is no record is as good as nothing: the copy is looked for. */
+function readable(item: StoredItem | undefined): StoredItem | undefined {
+  try {
+    if (item) decodeSessionRecord(item.value)
+    return item
+  } catch {
+    return undefined
   }
 }
 
