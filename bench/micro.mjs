@@ -1,7 +1,6 @@
 // Measures what is hot by itself, after npm run build: npm run bench:micro [-- --only part-of-a-name] [--json file]
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { Redis } from 'ioredis'
 import memjs from 'memjs'
 import { cookieCodec } from '../dist/adapters/http/cookie.js'
 import { memcachedStorage } from '../dist/adapters/storage/memcached.js'
@@ -158,7 +157,9 @@ async function requests(size) {
 }
 
 /** The clients as the manager uses them, behind the guard, beside the packages by themselves. */
-function clients(stores) {
+async function clients(stores) {
+  // Not before it is needed: it slows down the strings of the process, until the adapter is loaded.
+  const { Redis } = await import('ioredis')
   const value = Buffer.alloc(1500, 'x')
   const observer = { operation() {}, down: (_node, error) => console.error(error.message) }
   const guarded = (kind, make, port) => {
@@ -215,7 +216,7 @@ for (const size of SIZES) {
   await run(operations)
   await stop()
 }
-const { groups, stop } = clients(await startStores())
+const { groups, stop } = await clients(await startStores())
 for (const group of groups) await run(group)
 await stop()
 if (values.json) writeFileSync(values.json, `${JSON.stringify(measured, null, 2)}\n`)

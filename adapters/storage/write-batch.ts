@@ -4,8 +4,8 @@ interface Corkable {
   uncork(): void
 }
 
-/** Operations that leave in one write at most: with more, the server would wait for this process instead of working. */
-const MAX_OPERATIONS = 8
+/** Operations that leave in one write at most, so that a server has work while this process goes on. */
+const MAX_OPERATIONS = 64
 
 /** Lets what all requests of one turn of the event loop ask of a connection leave in few writes. */
 export class WriteBatch {
