@@ -73,6 +73,8 @@ const binding = {
  */
 export function session(options?: SessionManagerOptions | SessionManager): SessionMiddleware {
   const manager = options instanceof SessionManager ? options : createSessionManager(options)
+  /** An app that ends sessions by `delete req.session` can only do so if that is a property of the request itself. */
+  const isOwn = manager.options.unset === 'destroy'
   /** The app whose prototypes were prepared last, which is nearly always that of the next request, too. */
   let prepared: object | undefined
   function middleware(request: Request, response: ServerResponse, next: Next): void {
@@ -87,24 +89,25 @@ export function session(options?: SessionManagerOptions | SessionManager): Sessi
     }
     const began = manager.begin(request, binding, isIgnored)
     if (began instanceof Promise) {
-      began.then((exchange) => attach(exchange, response, next)).then(() => next(), next)
+      began.then((exchange) => attach(exchange, response, next, isOwn)).then(() => next(), next)
       return
     }
-    attach(began, response, next)
+    attach(began, response, next, isOwn)
     next()
   }
   return Object.defineProperty(middleware, 'manager', { value: manager }) as SessionMiddleware
 }
 
-function attach(exchange: Exchange, response: ServerResponse, next: Next): void {
+function attach(exchange: Exchange, response: ServerResponse, next: Next, isOwn: boolean): void {
   const { request } = exchange
   request[EXCHANGE] = exchange
   exchange.shown = exchange.session
+  if (isOwn) Object.defineProperty(request, 'session', requestProperties.session!)
   if (exchange.isUrlTracked) request.url = withoutSessionId(request.url ?? '/', exchange.cookieName)
   if (exchange.isIgnored) return
   // A WebSocket's upgrade has no response that could be held, or tell a cookie.
   if (typeof response.on !== 'function') exchange.detach()
-  else hookResponse(response, exchange as never, sync as never, next)
+  else hookResponse(response, exchange as never, (isOwn ? syncOwn : sync) as never, next)
 }
 
 /**
@@ -207,4 +210,10 @@ function sync(exchange: Exchange): void {
     exchange.replaceWith(shown)
     exchange.shown = exchange.session
   }
+}
+
+/** Notices that the app deleted `req.session`, too. */
+function syncOwn(exchange: Exchange): void {
+  if (!Object.hasOwn(exchange.request, 'session')) exchange.shown = undefined
+  sync(exchange)
 }

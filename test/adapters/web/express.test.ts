@@ -132,3 +132,36 @@ it('hands an error of the store to the error handlers, in place of the answer', 
   )
   expect(await call('/')).toMatchObject({ status: 503, body: { code: 'ERR_MSM_STORAGE_UNAVAILABLE' }, id: undefined })
 })
+
+describe('a handler that gives up its session', () => {
+  const routes = (app: express.Express): void => {
+    app.get('/set', (request, response) => {
+      request.session.k = 'v'
+      response.json({})
+    })
+    app.get('/get', (request, response) => void response.json(request.session))
+    app.get('/null', (request, response) => {
+      request.session.k = 'changed'
+      request.session = null as never
+      response.json({ isNull: request.session === null })
+    })
+    app.get('/delete', (request, response) => {
+      Reflect.deleteProperty(request, 'session')
+      response.json({})
+    })
+  }
+
+  it.each(['/null', '/delete'])("ends it with unset 'destroy', by %s", async (path) => {
+    const { call } = await start(routes, { unset: 'destroy' })
+    const { id } = await call('/set')
+    await call(path, id)
+    expect((await call('/get', id)).body).toEqual({})
+  })
+
+  it('leaves it as it was by default', async () => {
+    const { call } = await start(routes)
+    const { id } = await call('/set')
+    expect((await call('/null', id)).body).toEqual({ isNull: true })
+    expect((await call('/get', id)).body).toEqual({ k: 'v' })
+  })
+})
