@@ -17,6 +17,8 @@ const MAX_PENDING_DELETES = 10_000
 export class SessionBackup {
   readonly #context: SessionContext
   readonly #pendingDeletes = new Map<StorageNode, Set<string>>()
+  /** Keys that are deleted once more, a moment after their node came back. */
+  readonly #lateDeletes = new Map<StorageNode, Set<string>>()
   readonly #running = new Set<Promise<boolean>>()
 
   constructor(context: SessionContext) {
@@ -73,6 +75,14 @@ export class SessionBackup {
     if (!keys) return
     this.#pendingDeletes.delete(node)
     for (const key of keys) await node.delete(key).catch(() => this.#deleteLater(node, key))
+    // What was sent before the node went away may arrive only now.
+    this.#lateDeletes.set(node, keys)
+    setTimeout(() => void this.#deleteAgain(node, keys), this.#context.options.operationTimeout).unref()
+  }
+
+  async #deleteAgain(node: StorageNode, keys: Set<string>): Promise<void> {
+    for (const key of keys) await node.delete(key).catch(() => {})
+    if (this.#lateDeletes.get(node) === keys) this.#lateDeletes.delete(node)
   }
 
   /** Backups under way. */
@@ -121,11 +131,16 @@ export class SessionBackup {
         bytes = session.unsavedBytes ?? attributes.encode(session.attributes)
         const record = encodeSessionRecord(session.toRecord(attributes.seal(bytes, session.base), now))
         statistics.record('cachedDataSize', record.length)
-        await node.set(keys.session(id), record, ttl)
+        const key = keys.session(id)
+        this.#pendingDeletes.get(node)?.delete(key)
+        this.#lateDeletes.get(node)?.delete(key)
+        await node.set(key, record, ttl)
       } catch (error) {
         failure = error
-        if (isUnavailable(error)) continue
-        break
+        if (!isUnavailable(error)) break
+        // It may be stored all the same, now or when the node is back.
+        session.leave(id)
+        continue
       }
       statistics.record('memcachedUpdate', performance.now() - start)
       if (!session.isValid) break
