@@ -20,6 +20,9 @@ const quiet = { info() {}, warn() {}, error: console.error }
 if (options.mergeAttribute === 'add')
   options.mergeAttribute = (_name, base = 0, mine = 0, theirs = 0) => mine + theirs - base
 
+/** Requests to /hold that have read their session. */
+let holding = 0
+
 /** What the app does with a session, whatever the framework; undefined for a path that it does not know. */
 const actions = {
   '/count': (session) => ({ count: increase(session), id: session.id, pid: process.pid }),
@@ -34,7 +37,9 @@ const actions = {
   // Goes on for longer than a lease lasts.
   '/hold': async (session, query) => {
     const count = session.count ?? 0
+    holding++
     await pause(Number(query.get('ms')))
+    holding--
     session.count = count + 1
     return { count: session.count, id: session.id }
   },
@@ -64,6 +69,7 @@ async function express() {
   const app = express()
   const sessions = session({ ...options, logger: quiet })
   app.get('/nodes', (_request, response) => response.json(sessions.manager.nodes))
+  app.get('/holding', (_request, response) => response.json(holding))
   app.get('/health', (_request, response) => response.json(sessions.manager.health()))
   app.get('/statistics', (_request, response) => response.json(sessions.manager.statistics))
   app.use(sessions)
