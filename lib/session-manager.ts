@@ -10,7 +10,6 @@ import { isPromise, type MaybePromise } from './maybe-promise.ts'
 import { NonStickyMode } from './modes/non-sticky/non-sticky-mode.ts'
 import type { SessionMode } from './modes/session-mode.ts'
 import { StickyMode } from './modes/sticky/sticky-mode.ts'
-import { within } from './modes/within.ts'
 import { NodeSelector } from './nodes/node-selector.ts'
 import { type ResolvedOptions, resolveOptions, type SessionManagerOptions } from './options.ts'
 import type { CookieCodec, SessionTranscoder, StorageClientFactory, StorageClientOptions } from './ports.ts'
@@ -24,6 +23,7 @@ import type { SessionContext } from './session-context.ts'
 import { startBlock } from './start-block.ts'
 import { Statistics, type StatisticsSnapshot } from './statistics.ts'
 import { type NodeState, StorageNodes } from './storage/storage-nodes.ts'
+import { within } from './within.ts'
 
 /** Milliseconds `stop()` gives to backups under way. */
 const STOP_LIMIT = 10_000

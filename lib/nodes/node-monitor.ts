@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { messageOf, SessionManagerError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
-import { within } from '../modes/within.ts'
 import type { Logger } from '../ports.ts'
 import type { Statistics } from '../statistics.ts'
 import type { StorageNode } from '../storage/storage-node.ts'
+import { within } from '../within.ts'
 
 /** Milliseconds between two probes of a node that is up (MSM: `msm.nodeAvailabilityCacheTTL`). */
 const PROBE_INTERVAL = 1000

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { AppProcess } from '../support/app-process.ts'
 import { FaultWorld, type Measured, SETUPS, type Setup, T } from '../support/fault-world.ts'
-import { LedgerClient } from '../support/ledger-client.ts'
+import type { LedgerClient } from '../support/ledger-client.ts'
 import type { RawStore } from '../support/raw-stores.ts'
 import { askRedis } from '../support/redis-groups.ts'
 
@@ -37,7 +37,6 @@ const single = (setup: Setup): boolean => setup.nodes === 1
 const unavailable: Limit = { worst: 2 * T, unavailable: true }
 const nothing = (): void => {}
 
-/** Gone for requests by the limits of a node that is down, or that is there and silent. */
 const down = (setup: Setup): Limit => (single(setup) ? unavailable : setup.sticky ? serves(5, 5) : serves(50, 10))
 const silent = (setup: Setup): Limit => (single(setup) ? unavailable : setup.sticky ? serves(T, 5) : serves(2 * T, 10))
 
@@ -61,7 +60,7 @@ const faults: Fault[] = [
   },
   {
     name: 'node killed, restarts empty',
-    limit: (setup) => ({ ...down(setup), unavailable: single(setup) }),
+    limit: down,
     run: (world) => {
       // A single Redis that saves nothing has nothing after that.
       const server = world.servers.at(-1)!
@@ -239,14 +238,13 @@ const faults: Fault[] = [
         await world.startApp(1, {}, { clock: 3_600_000 }),
       ]
       onTestFinished(() => stopAll(apps))
-      // In sticky mode each client is handed over from one process to the other.
-      const clients = Array.from({ length: 8 }, (_, i) => new LedgerClient(apps, i, false))
+      const clients = world.clients(8, apps)
       if (!world.setup.sticky) return world.measure(nothing, nothing, { clients })
-      const pinned = world.clients(8, apps)
+      // Half of the clients are handed over from one process to the other.
       return world.measure(
         () => void apps[0]!.kill('SIGTERM'),
         () => apps[0]!.start(),
-        { clients: pinned },
+        { clients },
       )
     },
   },
